@@ -1,0 +1,178 @@
+"""Every failure variantforge names, and the exit code of each branch.
+
+    VariantforgeError                    1   something failed; the message says what, why and what to type next
+    ├── UsageError                       2   the command line or a file it names is not usable as given
+    │   └── SpecError                    2   the family file has problems, all listed at once
+    ├── StepError                        1   a step could not be done
+    │   ├── BaseError                        a base model cannot be read, or lacks what the family needs
+    │   ├── DataError                        rows that cannot be used: place and reason given
+    │   ├── TrainError                       training would be, or has gone, wrong
+    │   │   ├── NoSupervisedTokens               not one token would be learned from
+    │   │   ├── StopTokenNotSupervised           the answer's end is outside the loss: it would never stop
+    │   │   ├── WrongSupervisedSpan              the supervised tokens do not decode to the answer
+    │   │   ├── UnmatchedTargets                 target_modules that name nothing in the model
+    │   │   ├── NonFiniteLoss                    the loss is NaN or infinite
+    │   │   └── EmptyAdapter                     the saved adapter changes nothing
+    │   ├── MergeError                       the merged weights do not do what base and adapter do
+    │   ├── QuantizeError                    a file in the wanted format could not be made or read back
+    │   ├── EvaluateError                    a measurement could not be taken; never turned into a score
+    │   └── PublishError                     what was to be published could not be written whole
+    ├── GateFailed                       3   measured, and not good enough to ship
+    ├── DriftFound                       4   the published state is not what was released
+    ├── Interrupted                      5   stopped on request; the same command goes on from here
+    ├── IntegrityError                   6   stored bytes are not the bytes that were written
+    ├── Refused                          7   will not be done: licence, budget, unsafe file, missing sandbox
+    │   ├── UnsafeFile                       a file that can execute code when it is loaded
+    │   └── OutOfSpace                       not enough disk; nothing was damaged
+    └── Locked                           8   another process works on this store
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class VariantforgeError(Exception):
+    """A failure told as a short letter: what happened, why, and what to type next.
+
+    ``what`` is one sentence. ``why`` explains it (may span lines). ``next`` is a command or an edit.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, why: str = "", next: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.next = what, why, next
+
+    def __str__(self) -> str:
+        parts = [self.what, self.why, f"Next: {self.next}" if self.next else ""]
+        return "\n".join(part for part in parts if part)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _revive, (type(self), self.what, self.why, self.next)
+
+
+def _revive(kind: type[VariantforgeError], what: str, why: str, next: str) -> VariantforgeError:
+    return kind(what, why=why, next=next)
+
+
+class UsageError(VariantforgeError):
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a family file: where it stands and what to write instead."""
+
+    where: str  # "family.yaml:17:5"
+    key: str  # "variants.code.train.args.learning_rat"
+    text: str  # "unknown key. Did you mean 'learning_rate'?"
+
+    def __str__(self) -> str:
+        return "  ".join(part for part in (self.where, self.key, self.text) if part)
+
+
+class SpecError(UsageError):
+    """All problems of one family file."""
+
+    def __init__(self, problems: Sequence[Problem], *, next: str = "") -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        what = "\n".join(str(problem) for problem in self.problems)
+        super().__init__(what, why=f"{count} problem{'s' * (count != 1)} found; nothing was run.", next=next)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _revive_spec, (self.problems, self.next)
+
+
+def _revive_spec(problems: tuple[Problem, ...], next: str) -> SpecError:
+    return SpecError(problems, next=next)
+
+
+class StepError(VariantforgeError):
+    pass
+
+
+class BaseError(StepError):
+    pass
+
+
+class DataError(StepError):
+    pass
+
+
+class TrainError(StepError):
+    pass
+
+
+class NoSupervisedTokens(TrainError):
+    pass
+
+
+class StopTokenNotSupervised(TrainError):
+    pass
+
+
+class WrongSupervisedSpan(TrainError):
+    pass
+
+
+class UnmatchedTargets(TrainError):
+    pass
+
+
+class NonFiniteLoss(TrainError):
+    pass
+
+
+class EmptyAdapter(TrainError):
+    pass
+
+
+class MergeError(StepError):
+    pass
+
+
+class QuantizeError(StepError):
+    pass
+
+
+class EvaluateError(StepError):
+    pass
+
+
+class PublishError(StepError):
+    pass
+
+
+class GateFailed(VariantforgeError):
+    exit_code = 3
+
+
+class DriftFound(VariantforgeError):
+    exit_code = 4
+
+
+class Interrupted(VariantforgeError):
+    exit_code = 5
+
+
+class IntegrityError(VariantforgeError):
+    exit_code = 6
+
+
+class Refused(VariantforgeError):
+    exit_code = 7
+
+
+class UnsafeFile(Refused):
+    pass
+
+
+class OutOfSpace(Refused):
+    pass
+
+
+class Locked(VariantforgeError):
+    exit_code = 8

@@ -1,0 +1,240 @@
+"""The form of a family file: pure, frozen data. What a user may write, and nothing that was worked out from it.
+
+Every field changes some step's key, unless it is marked ``metadata``: then it never costs a rebuild of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from variantforge.refs import Ref
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+Scalar = str | int | float | bool | None
+
+
+class Section(BaseModel):
+    """One block of the file. Unknown keys are errors; nothing is converted behind the user's back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+    def identity(self) -> dict[str, Any]:
+        """What of this section enters a key: every field that is not at its default and not ``metadata``.
+
+        Leaving defaults out lets a new field arrive without moving old keys; a *changed* default
+        therefore asks for a new version of the stage that reads it.
+        """
+        kept = {name for name, field in type(self).model_fields.items() if not is_metadata(field)}
+        return self.model_dump(mode="json", include=kept, exclude_defaults=True, by_alias=True)
+
+
+def is_metadata(field: Any) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("metadata"))
+
+
+def metadata(default: Any, *, description: str, **kwargs: Any) -> Any:
+    """A field that never changes weights or rows."""
+    return Field(default, description=description, json_schema_extra={"metadata": True}, **kwargs)
+
+
+class BaseSpec(Section):
+    model: str = Field(description="Hub id (org/name), ./folder, ./file.gguf, or package:distribution/file.gguf")
+    revision: str | None = Field(None, description="branch, tag or commit on the Hub")
+    license: str = metadata("inherit", description="'inherit' takes it from the base; or an SPDX id such as apache-2.0")
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_a_ref(cls, value: str) -> str:
+        Ref.parse(value)
+        return value
+
+
+class RowsDataset(Section):
+    """Rows from files or the Hub."""
+
+    path: str = Field(description="./file.jsonl|json|csv|parquet, ./folder of those, or a Hub id")
+    revision: str | None = Field(None, description="branch, tag or commit on the Hub")
+    subset: str | None = Field(None, description="configuration name of a Hub dataset")
+    split: str = Field("train", description="split of a Hub dataset")
+    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"] = Field(
+        "auto", description="shape of one row; 'auto' recognises it by its columns"
+    )
+    columns: dict[str, str] = Field({}, description="field of the format -> column of the file")
+    limit: int | None = Field(None, ge=1, description="keep at most this many rows, chosen by content hash")
+    license: str | None = metadata(None, description="SPDX id of the data, shown in cards")
+    description: str = metadata("", description="one line for cards")
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_a_ref(cls, value: str) -> str:
+        Ref.parse(value)
+        return value
+
+
+class PythonSourceDataset(Section):
+    """Rows mined from real Python code: installed packages or a folder of sources."""
+
+    source: Literal["python_source"]
+    packages: list[str] = Field([], description="importable packages or modules, e.g. json, email")
+    folder: str | None = Field(None, description="a folder of .py files, instead of or beside packages")
+    task: Literal["write_function", "explain_function"] = Field(
+        "write_function", description="signature and docstring -> body, or code -> docstring"
+    )
+    min_lines: int = Field(2, ge=1, description="shortest function body kept, in lines")
+    max_lines: int = Field(40, ge=1, description="longest function body kept, in lines")
+    limit: int | None = Field(None, ge=1, description="keep at most this many rows, chosen by content hash")
+    license: str | None = metadata(None, description="SPDX id of the code, shown in cards")
+    description: str = metadata("", description="one line for cards")
+
+    @model_validator(mode="after")
+    def _has_a_place_to_look(self) -> PythonSourceDataset:
+        if not self.packages and not self.folder:
+            raise ValueError("name packages or a folder to mine")
+        if self.max_lines < self.min_lines:
+            raise ValueError("max_lines is below min_lines")
+        return self
+
+
+def _dataset_form(value: Any) -> str:
+    has_source = "source" in value if isinstance(value, Mapping) else hasattr(value, "source")
+    return "source" if has_source else "rows"
+
+
+DatasetSpec = Annotated[
+    Annotated[RowsDataset, Tag("rows")] | Annotated[PythonSourceDataset, Tag("source")], Discriminator(_dataset_form)
+]
+
+
+class DeduplicateSpec(Section):
+    exact: bool = Field(True, description="drop rows whose text is equal, across all sources of a variant")
+
+
+class DataPolicySpec(Section):
+    deduplicate: DeduplicateSpec = DeduplicateSpec()
+    on_bad_row: Literal["error", "skip"] = Field("error", description="stop at a bad row, or count and report it")
+
+
+class AdapterSpec(Section):
+    type: Literal["lora", "qlora", "full"] = Field("lora", description="qlora trains over the base in NF4")
+    r: int = Field(16, ge=1, description="rank")
+    alpha: int = Field(32, ge=1, description="lora_alpha: the update is scaled by alpha / r")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="lora_dropout")
+    target_modules: str | list[str] = Field("all-linear", description="PEFT's target_modules")
+
+
+class TrainSpec(Section):
+    method: str = Field("sft", description="training method: a row of METHODS")
+    adapter: AdapterSpec = AdapterSpec()
+    args: dict[str, Any] = Field({}, description="arguments of the method's TRL config class (SFTConfig for sft)")
+
+
+class MixSpec(Section):
+    mix: dict[str, float] = Field(description="dataset -> weight; weights are shares, they need not sum to one")
+    by: Literal["examples", "tokens"] = Field("examples", description="what the shares count")
+    stopping_strategy: Literal["first_exhausted", "all_exhausted"] = Field(
+        "first_exhausted", description="stop when one source runs out, or repeat sources until all were seen once"
+    )
+    seed: int = Field(0, ge=0, description="order of the mixed rows")
+
+
+class VariantSpec(Section):
+    kind: Literal["instruct", "code", "domain"]
+    description: str = metadata("", description="one or two sentences for the card")
+    base: str | None = Field(None, description="another base than the family's")
+    from_: str | None = Field(None, alias="from", description="start from this variant's merged weights")
+    data: MixSpec
+    train: TrainSpec = TrainSpec()
+    quantize: list[str] = Field([], description="formats: nf4, gguf:Q4_K_M, ...")
+
+    @field_validator("base")
+    @classmethod
+    def _base_is_a_ref(cls, value: str | None) -> str | None:
+        if value is not None:
+            Ref.parse(value)
+        return value
+
+
+class DefaultsSpec(Section):
+    """Merged under every variant; see ``inherit``."""
+
+    train: TrainSpec = TrainSpec()
+    quantize: list[str] = []
+
+
+class EvaluatorSpec(BaseModel):
+    """Which evaluator, and its own parameters; those are checked by the evaluator's ``Params`` while planning."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    evaluator: str = Field(description="a row of EVALUATORS, e.g. perplexity")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class GateSpec(Section):
+    """One demand on one metric. Exactly one of the four bounds is set."""
+
+    metric: str = Field(description="<name under evaluate>.<metric>, e.g. heldout.loss")
+    vs: Literal["base", "merged"] | None = Field(None, description="compare with the base or the merged model")
+    better_by: float | None = Field(None, description="the interval's bound must be better by more than this")
+    worse_by_at_most: float | None = Field(None, ge=0, description="the interval's bound may be worse by this")
+    at_most: float | None = Field(None, description="the interval's upper bound may be this")
+    at_least: float | None = Field(None, description="the interval's lower bound must be this")
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> GateSpec:
+        relative = [name for name in ("better_by", "worse_by_at_most") if getattr(self, name) is not None]
+        absolute = [name for name in ("at_most", "at_least") if getattr(self, name) is not None]
+        if len(relative) + len(absolute) != 1:
+            raise ValueError("write exactly one of better_by, worse_by_at_most, at_most, at_least")
+        if relative and self.vs is None:
+            raise ValueError(f"{relative[0]} compares: say with what (vs: base | merged)")
+        if absolute and self.vs is not None:
+            raise ValueError(f"{absolute[0]} is a fixed figure and takes no 'vs'")
+        return self
+
+
+Form = Literal["merged", "adapter", "gguf", "nf4"]
+
+
+class PublishSpec(Section):
+    to: str = Field("folder", description="a row of PUBLISHERS")
+    path: str = Field("./published", description="the folder to publish into, relative to the family file")
+    namespace: str = Field("local", pattern=r"^[A-Za-z0-9][\w.-]*$", description="user or organisation in repo names")
+    repo: str = Field("{family}-{variant}", description="name of a repo; {family} and {variant} are filled in")
+    artifacts: list[Form] = Field(["merged", "adapter", "gguf", "nf4"], description="what to publish of each variant")
+    collection: str | None = Field(None, description="title of the page that links the family")
+    language: list[str] = Field(["en"], description="language codes for cards")
+    tags: list[str] = Field([], description="further tags for cards")
+
+    @field_validator("repo")
+    @classmethod
+    def _names_the_variant(cls, value: str) -> str:
+        try:
+            filled = value.format(family="f", variant="v")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError("only {family} and {variant} can be filled in") from error
+        if not all(character.isalnum() or character in "._-" for character in filled):
+            raise ValueError("letters, digits, '.', '_' and '-' only, beside {family} and {variant}")
+        return value
+
+
+class FamilySpec(Section):
+    """A whole family file."""
+
+    family: Name = Field(description="the family's name")
+    version: str = Field("0.1.0", pattern=r"^\d+\.\d+\.\d+([-+][\w.]+)?$", description="semantic version of the release")
+    description: str = metadata("", description="one or two sentences for the family page")
+    base: BaseSpec
+    datasets: dict[Name, DatasetSpec] = {}
+    data_policy: DataPolicySpec = DataPolicySpec()
+    defaults: DefaultsSpec = DefaultsSpec()
+    variants: dict[Name, VariantSpec] = Field(min_length=1)
+    evaluate: dict[Name, EvaluatorSpec] = {}
+    gates: list[GateSpec] = []
+    publish: PublishSpec = PublishSpec()
