@@ -1,0 +1,98 @@
+"""Loading a causal language model from a folder on disk: one way for every stage.
+
+Local files only, safetensors only, no code from the folder, eval mode, and nothing printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variantforge.errors import BaseError
+
+if TYPE_CHECKING:
+    import torch
+
+_LIBRARIES = ("transformers", "accelerate", "bitsandbytes", "peft", "huggingface_hub", "torch")
+
+
+def device() -> torch.device:
+    """The accelerator that torch finds on this machine (CUDA, NPU, XPU, MPS, ...), else the CPU."""
+    import torch
+
+    if torch.accelerator.is_available():
+        return torch.device(torch.accelerator.current_accelerator())
+    return torch.device("cpu")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Libraries show no bars, and no warnings below an error, inside this block."""
+    from transformers.utils import logging as transformers_logging
+
+    bars = transformers_logging.is_progress_bar_enabled()
+    loggers = {name: logging.getLogger(name) for name in _LIBRARIES}
+    levels = {name: logger.level for name, logger in loggers.items()}
+    hub_bars = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
+    try:
+        transformers_logging.disable_progress_bar()
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        for logger in loggers.values():
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, logger in loggers.items():
+            logger.setLevel(levels[name])
+        if bars:
+            transformers_logging.enable_progress_bar()
+        if hub_bars is None:
+            os.environ.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
+        else:
+            os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = hub_bars
+
+
+def load_model(folder: Path, *, dtype: str = "float32", device: str | None = None) -> torch.nn.Module:
+    """The causal language model in ``folder``, in eval mode on ``device`` (the CPU when not named).
+
+    A folder that holds a bitsandbytes NF4 model loads the same way; ``dtype`` is then that of its unquantized parts.
+    Raises BaseError when the folder cannot be loaded, or when tensors are missing, left over or of another shape:
+    transformers alone would fill missing ones with random numbers.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                device_map={"": device} if device else None,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise BaseError(f"{folder.name}/ cannot be loaded as a causal language model", why=str(error)) from error
+    _refuse_gaps(folder, report)
+    model.eval()
+    return model
+
+
+def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:
+    for name, complaint in (
+        ("missing_keys", "tensors are missing"),
+        ("unexpected_keys", "tensors have no place in the model"),
+        ("mismatched_keys", "tensors have another shape than the config says"),
+    ):
+        if found := sorted(str(key) for key in report.get(name, ())):
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise BaseError(f"{folder.name}/: {len(found)} {complaint}", why=", ".join(found[:3]) + more)
