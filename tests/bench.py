@@ -10,7 +10,9 @@ from variantforge.stages.stage import Stage
 from variantforge.step import Artifact, Step, StepContext
 
 
-def do_step(stage: Stage, step: Step, root: Path, inputs: Mapping[str, Artifact] | None = None, **context: Any) -> Artifact:
+def do_step(
+    stage: Stage, step: Step, root: Path, inputs: Mapping[str, Artifact] | None = None, **context: Any
+) -> Artifact:
     """Runs ``stage.do`` under ``root`` and returns the artifact (no manifest is written)."""
     out, scratch = root / step.stage / step.key, root / "scratch" / step.key
     out.mkdir(parents=True)

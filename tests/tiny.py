@@ -35,7 +35,9 @@ def tokenizer_folder() -> Path:
     return folder
 
 
-def tiny_model(folder: Path, arch: str = "llama", *, hidden: int = 64, layers: int = 2, tied: bool = True, seed: int = 0) -> Path:
+def tiny_model(
+    folder: Path, arch: str = "llama", *, hidden: int = 64, layers: int = 2, tied: bool = True, seed: int = 0
+) -> Path:
     """Writes a random two-layer model of architecture ``llama`` or ``qwen3`` into ``folder``, as the Hub would hold it."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, Qwen3Config
@@ -53,7 +55,9 @@ def tiny_model(folder: Path, arch: str = "llama", *, hidden: int = 64, layers: i
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    config = {"llama": LlamaConfig, "qwen3": Qwen3Config}[arch](**shape, **({"head_dim": hidden // 4} if arch == "qwen3" else {}))
+    config = {"llama": LlamaConfig, "qwen3": Qwen3Config}[arch](
+        **shape, **({"head_dim": hidden // 4} if arch == "qwen3" else {})
+    )
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.generation_config = GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)

@@ -1,30 +1,30 @@
 """Every failure variantforge names, and the exit code of each branch.
 
-    VariantforgeError                    1   something failed; the message says what, why and what to type next
-    ├── UsageError                       2   the command line or a file it names is not usable as given
-    │   └── SpecError                    2   the family file has problems, all listed at once
-    ├── StepError                        1   a step could not be done
-    │   ├── BaseError                        a base model cannot be read, or lacks what the family needs
-    │   ├── DataError                        rows that cannot be used: place and reason given
-    │   ├── TrainError                       training would be, or has gone, wrong
-    │   │   ├── NoSupervisedTokens               not one token would be learned from
-    │   │   ├── StopTokenNotSupervised           the answer's end is outside the loss: it would never stop
-    │   │   ├── WrongSupervisedSpan              the supervised tokens do not decode to the answer
-    │   │   ├── UnmatchedTargets                 target_modules that name nothing in the model
-    │   │   ├── NonFiniteLoss                    the loss is NaN or infinite
-    │   │   └── EmptyAdapter                     the saved adapter changes nothing
-    │   ├── MergeError                       the merged weights do not do what base and adapter do
-    │   ├── QuantizeError                    a file in the wanted format could not be made or read back
-    │   ├── EvaluateError                    a measurement could not be taken; never turned into a score
-    │   └── PublishError                     what was to be published could not be written whole
-    ├── GateFailed                       3   measured, and not good enough to ship
-    ├── DriftFound                       4   the published state is not what was released
-    ├── Interrupted                      5   stopped on request; the same command goes on from here
-    ├── IntegrityError                   6   stored bytes are not the bytes that were written
-    ├── Refused                          7   will not be done: licence, budget, unsafe file, missing sandbox
-    │   ├── UnsafeFile                       a file that can execute code when it is loaded
-    │   └── OutOfSpace                       not enough disk; nothing was damaged
-    └── Locked                           8   another process works on this store
+VariantforgeError                    1   something failed; the message says what, why and what to type next
+├── UsageError                       2   the command line or a file it names is not usable as given
+│   └── SpecError                    2   the family file has problems, all listed at once
+├── StepError                        1   a step could not be done
+│   ├── BaseError                        a base model cannot be read, or lacks what the family needs
+│   ├── DataError                        rows that cannot be used: place and reason given
+│   ├── TrainError                       training would be, or has gone, wrong
+│   │   ├── NoSupervisedTokens               not one token would be learned from
+│   │   ├── StopTokenNotSupervised           the answer's end is outside the loss: it would never stop
+│   │   ├── WrongSupervisedSpan              the supervised tokens do not decode to the answer
+│   │   ├── UnmatchedTargets                 target_modules that name nothing in the model
+│   │   ├── NonFiniteLoss                    the loss is NaN or infinite
+│   │   └── EmptyAdapter                     the saved adapter changes nothing
+│   ├── MergeError                       the merged weights do not do what base and adapter do
+│   ├── QuantizeError                    a file in the wanted format could not be made or read back
+│   ├── EvaluateError                    a measurement could not be taken; never turned into a score
+│   └── PublishError                     what was to be published could not be written whole
+├── GateFailed                       3   measured, and not good enough to ship
+├── DriftFound                       4   the published state is not what was released
+├── Interrupted                      5   stopped on request; the same command goes on from here
+├── IntegrityError                   6   stored bytes are not the bytes that were written
+├── Refused                          7   will not be done: licence, budget, unsafe file, missing sandbox
+│   ├── UnsafeFile                       a file that can execute code when it is loaded
+│   └── OutOfSpace                       not enough disk; nothing was damaged
+└── Locked                           8   another process works on this store
 """
 
 from __future__ import annotations

@@ -50,4 +50,3 @@ class Ref:
         if self.kind == "package":
             return f"package:{self.name}"
         return f"{self.name}@{self.revision}" if self.revision else self.name
-

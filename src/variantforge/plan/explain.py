@@ -1,0 +1,144 @@
+"""Plan + what is in the store -> for every step Reuse, Run or Blocked, each with its reason. Pure: reads, decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from variantforge.plan.build import Plan
+from variantforge.stages import Place, stage
+from variantforge.step import Artifact, Step
+
+
+@dataclass(frozen=True)
+class Reuse:
+    reason: str = "nothing changed"
+    word = "reuse"
+
+
+@dataclass(frozen=True)
+class Run:
+    reason: str
+    word = "run"
+
+
+@dataclass(frozen=True)
+class Blocked:
+    reason: str
+    word = "blocked"
+
+
+Decision = Reuse | Run | Blocked
+
+
+class Shelf(Protocol):
+    """What explaining needs of a store."""
+
+    def keys(self, stage: str) -> set[str]: ...
+
+    def find(self, step: Step) -> Artifact | None: ...
+
+
+class Remembered(Protocol):
+    """What the last apply used at a place."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def identity(self) -> dict[str, Any]: ...
+
+
+def explain(
+    plan: Plan,
+    store: Shelf,
+    used: Mapping[Place, Remembered] | None = None,
+    selected: frozenset[str] | None = None,
+) -> dict[str, Decision]:
+    """Key -> decision, in the plan's order, for the steps selected (all by default)."""
+    shelves = {name: store.keys(name) for name in {step.stage for step in plan.steps.values()}}
+    decisions: dict[str, Decision] = {}
+    for key, step in plan.steps.items():
+        if selected is not None and key not in selected:
+            continue
+        artifact = store.find(step) if key in shelves[step.stage] else None
+        decisions[key] = _decide(plan, step, artifact, decisions, store, used or {})
+    return decisions
+
+
+def _decide(
+    plan: Plan,
+    step: Step,
+    artifact: Artifact | None,
+    before: Mapping[str, Decision],
+    store: Shelf,
+    used: Mapping[Place, Remembered],
+) -> Decision:
+    doing = stage(step.stage)
+    if artifact is not None:
+        stale = doing.stale(step, artifact)
+        return Run(stale) if stale else Reuse()
+    blocked = [plan.label(key) for key in step.inputs.values() if isinstance(before.get(key), Blocked)]
+    if blocked:
+        return Blocked(f"needs {blocked[0]}, which is blocked")
+    if not doing.takes_refused:
+        for key in step.inputs.values():
+            refusal = _refusal(plan.steps[key], before, store)
+            if refusal:
+                return Blocked(f"{plan.label(key)}: {refusal}")
+    return Run(_why_new(plan, step, used))
+
+
+def _refusal(step: Step, before: Mapping[str, Decision], store: Shelf) -> str:
+    if step.stage not in ("gate", "card") or not isinstance(before.get(step.key), Reuse):
+        return ""
+    artifact = store.find(step)
+    return artifact.refusal if artifact else ""
+
+
+def _why_new(plan: Plan, step: Step, used: Mapping[Place, Remembered]) -> str:
+    for place in plan.places_of[step.key]:
+        if place in used:
+            old = used[place]
+            return "its artifact is gone" if old.key == step.key else "; ".join(_changes(plan, place, old, step))
+    return "new"
+
+
+def _changes(plan: Plan, place: Place, old: Remembered, step: Step) -> list[str]:
+    """The fields in which the step differs from the one used last, roots named before what merely follows."""
+    new = step.identity
+    told = [
+        text for part in ("method", "params", "version") for text in differences(old.identity[part], new[part], part)
+    ]
+    for role in sorted({*old.identity["pins"], *new["pins"]}):
+        if old.identity["pins"].get(role) != new["pins"].get(role):
+            told.append(f"{role} has other content")
+    follows = [role for role in new["inputs"] if old.identity["inputs"].get(role) != new["inputs"][role]]
+    gone = [role for role in old.identity["inputs"] if role not in new["inputs"]]
+    if follows:
+        told.append(f"follows {', '.join(_name(role, plan.steps[new['inputs'][role]]) for role in follows)}")
+    told += [f"no longer needs {role}" for role in gone]
+    return told or ["its parameters changed"]
+
+
+def _name(role: str, step: Step) -> str:
+    return role if step.stage in role or role == step.stage else f"{role} ({step.stage})"
+
+
+def differences(old: Any, new: Any, path: str) -> Iterator[str]:
+    """``path: old -> new`` for every leaf that differs; the leading ``params.`` is not shown."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*new, *(name for name in old if name not in new)]:
+            yield from differences(old.get(name), new.get(name), f"{path}.{name}")
+    elif old != new:
+        yield f"{path.removeprefix('params.')}: {_short(old)} → {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = "default" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def count(decisions: Mapping[str, Decision], matches: Callable[[Decision], bool]) -> int:
+    return sum(matches(decision) for decision in decisions.values())

@@ -1,0 +1,160 @@
+"""Runs a step in a process of its own, so that its memory is given back when it is done.
+
+Starting Python with torch, transformers, peft and trl takes seconds; a *fork server* imports them once and every
+step is a fork of it. It starts while light steps run. A step's process dies with its parent, whatever happens:
+no orphan goes on writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from variantforge.errors import Interrupted, StepError, VariantforgeError
+from variantforge.run.executor import Job
+
+# Imported once by the fork server. Importing starts no threads and no device, so that forking stays safe.
+PRELOAD = ["variantforge.run.heavy", "variantforge.cli.app"]
+GRACE_S = 30.0  # what a step gets to save its work after a stop was asked for
+_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "CREDENTIAL")
+_PR_SET_PDEATHSIG = 1
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class Isolated:
+    """A fork of the fork server for each step."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOAD)
+
+    def warm_up(self) -> None:
+        """Starts the fork server, without waiting for its imports."""
+        from multiprocessing import forkserver
+
+        with without_secrets():
+            forkserver.ensure_running()
+
+    def run(self, job: Job, emit: Emit, stopping: Callable[[], bool]) -> None:
+        self.warm_up()
+        ours, theirs = self._context.Pipe(duplex=True)
+        process = self._context.Process(target=_child, args=(job, theirs, os.getpid(), tokens_for(job)), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            failure = self._attend(process, ours, emit, stopping)
+        finally:
+            if process.is_alive():
+                process.kill()
+            process.join()
+            ours.close()
+        if failure is not None:
+            raise failure
+
+    def _attend(self, process: Any, pipe: Any, emit: Emit, stopping: Callable[[], bool]) -> BaseException | None:
+        """Passes events on until the step ends; asks it to stop, once, when the user does."""
+        asked = False
+        while True:
+            if stopping() and not asked:
+                asked = True
+                pipe.send("stop")
+            if not multiprocessing.connection.wait([pipe, process.sentinel], timeout=0.2):
+                continue
+            try:
+                kind, value = pipe.recv()
+            except (EOFError, OSError):
+                process.join()
+                return _died(process.exitcode, asked)
+            if kind == "event":
+                emit(value)
+            else:
+                process.join(GRACE_S)
+                return value if kind == "failed" else None
+
+    def close(self) -> None:
+        pass
+
+
+def tokens_for(job: Job) -> dict[str, str]:
+    """Credentials that a step needs: only one that reads from the Hub gets any."""
+    if not any(pin.at.startswith("hub:") for pin in job.step.pins.values()):
+        return {}
+    return {name: os.environ[name] for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if name in os.environ}
+
+
+@contextlib.contextmanager
+def without_secrets() -> Iterator[None]:
+    """Takes everything that looks like a credential out of the environment while a child is started."""
+    hidden = {name: value for name, value in os.environ.items() if any(word in name.upper() for word in _SECRETS)}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _died(code: int | None, asked: bool) -> VariantforgeError:
+    if asked:
+        return Interrupted("stopped before the step was done")
+    if code == -signal.SIGKILL:
+        return StepError(
+            "the step's process was killed",
+            why="This is what Linux does when memory runs out.",
+            next="lower per_device_train_batch_size or max_length under train.args, or use a machine with more memory",
+        )
+    return StepError(f"the step's process ended without a result (exit code {code})")
+
+
+def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
+    """In the fork: die with the parent, do the job, send what happened."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.update(tokens)
+    asked = False
+
+    def stopping() -> bool:
+        nonlocal asked
+        asked = asked or pipe.poll()
+        return asked
+
+    def emit(event: dict[str, Any]) -> None:
+        pipe.send(("event", event))
+
+    try:
+        job.do(emit, stopping)
+        outcome: tuple[str, Any] = ("done", None)
+    except VariantforgeError as error:
+        outcome = ("failed", error)
+    except OSError as error:
+        outcome = ("failed", _portable(error))
+    except BaseException as error:
+        outcome = ("failed", unexpected(error))
+    with contextlib.suppress(OSError):
+        pipe.send(outcome)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _portable(error: OSError) -> BaseException:
+    return OSError(error.errno, error.strerror, error.filename) if error.errno else unexpected(error)
+
+
+def unexpected(error: BaseException) -> StepError:
+    """A failure nobody named: told with its last lines, since it is our bug or a library's."""
+    lines = traceback.format_exception(error)
+    return StepError(
+        f"{type(error).__name__}: {error}",
+        why="".join(lines[-4:]).rstrip(),
+        next="please report it with the lines above: https://github.com/variantforge/variantforge/issues",
+    )
