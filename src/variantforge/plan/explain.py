@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -138,7 +138,3 @@ def differences(old: Any, new: Any, path: str) -> Iterator[str]:
 def _short(value: Any) -> str:
     text = "default" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "…"
-
-
-def count(decisions: Mapping[str, Decision], matches: Callable[[Decision], bool]) -> int:
-    return sum(matches(decision) for decision in decisions.values())

@@ -27,6 +27,9 @@ class Job:
 
 
 class Executor(Protocol):
+    def warm_up(self) -> None:
+        """Called once before the first step, when some step of the run is heavy. Must not wait."""
+
     def run(self, job: Job, emit: Callable[[dict[str, Any]], None], stopping: Callable[[], bool]) -> None:
         """Does the job, or raises what the stage raised. ``emit`` receives the step's progress and notes."""
 

@@ -9,6 +9,9 @@ from variantforge.run.executor import Job
 
 
 class Inline:
+    def warm_up(self) -> None:
+        pass
+
     def run(self, job: Job, emit: Callable[[dict[str, Any]], None], stopping: Callable[[], bool]) -> None:
         job.do(emit, stopping)
 

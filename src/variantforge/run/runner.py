@@ -120,12 +120,9 @@ class Runner:
 
     def _walk(self, decisions: Mapping[str, Decision], report: RunReport) -> int | None:
         run = None
-        if any(
-            stage(self.plan.steps[key].stage).heavy for key, decision in decisions.items() if decision.word == "run"
-        ):
-            warm_up = getattr(self.heavy, "warm_up", None)
-            if warm_up:
-                warm_up()
+        to_run = [self.plan.steps[key] for key, decision in decisions.items() if decision.word == "run"]
+        if any(stage(step.stage).heavy for step in to_run):
+            self.heavy.warm_up()
         for key, decision in decisions.items():
             step = self.plan.steps[key]
             if isinstance(decision, Reuse):

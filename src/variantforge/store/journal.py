@@ -58,7 +58,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise VariantforgeError(
-                    f"cannot use {self.path}: {error}", next="is the disk full or read-only?"
+                    f"cannot use {self.path}: {error}", next=f"df -h {self.path.parent}; ls -ld {self.path.parent}"
                 ) from error
             raise IntegrityError(
                 f"{self.path} is damaged: {error}",
@@ -82,16 +82,7 @@ class Journal:
 
     def use(self, family: str, rows: list[tuple[Place, Step, str]]) -> None:
         """Remembers the step (and its refusal) now standing at each place."""
-        values = [
-            (
-                family,
-                "/".join((place.stage, place.variant or "-", place.name)),
-                step.key,
-                json.dumps(step.identity),
-                refusal,
-            )
-            for place, step, refusal in rows
-        ]
+        values = [(family, _text(place), step.key, json.dumps(step.identity), refusal) for place, step, refusal in rows]
         with self._open() as connection:
             connection.execute("BEGIN")
             connection.executemany("INSERT OR REPLACE INTO used VALUES (?, ?, ?, ?, ?)", values)
@@ -123,6 +114,10 @@ class Journal:
             connection.row_factory = sqlite3.Row
             rows = connection.execute("SELECT * FROM runs ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
         return [dict(row) for row in rows]
+
+
+def _text(place: Place) -> str:
+    return "/".join((place.stage, place.variant or "-", place.name))
 
 
 def _place(text: str) -> Place:

