@@ -19,7 +19,7 @@ Scalar = str | int | float | bool | None
 class Section(BaseModel):
     """One block of the file. Unknown keys are errors; nothing is converted behind the user's back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
         """What of this section enters a key: every field that is not at its default and not ``metadata``.
@@ -99,13 +99,14 @@ class PythonSourceDataset(Section):
         return self
 
 
-def _dataset_form(value: Any) -> str:
+def dataset_form(value: Any) -> str:
+    """Which of the two forms a dataset is meant in: 'source' or 'rows'."""
     has_source = "source" in value if isinstance(value, Mapping) else hasattr(value, "source")
     return "source" if has_source else "rows"
 
 
 DatasetSpec = Annotated[
-    Annotated[RowsDataset, Tag("rows")] | Annotated[PythonSourceDataset, Tag("source")], Discriminator(_dataset_form)
+    Annotated[RowsDataset, Tag("rows")] | Annotated[PythonSourceDataset, Tag("source")], Discriminator(dataset_form)
 ]
 
 
@@ -228,7 +229,7 @@ class FamilySpec(Section):
     """A whole family file."""
 
     family: Name = Field(description="the family's name")
-    version: str = Field("0.1.0", pattern=r"^\d+\.\d+\.\d+([-+][\w.]+)?$", description="semantic version of the release")
+    version: str = Field("0.1.0", pattern=r"^\d+\.\d+\.\d+([-+][\w.]+)?$", description="semantic version")
     description: str = metadata("", description="one or two sentences for the family page")
     base: BaseSpec
     datasets: dict[Name, DatasetSpec] = {}
