@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,10 @@ from typing import IO, Any
 from variantforge.errors import OutOfSpace, VariantforgeError
 
 _TEMP = ".tmp-"
+
+# Called before every change that a kill could split from the next. Tests stand here to kill the process or to make
+# the disk fail; nothing else sets it.
+crossing: Callable[[str, Path], None] = lambda name, path: None  # noqa: E731
 
 
 @contextmanager
@@ -70,6 +74,7 @@ def fsync_folder(path: Path) -> None:
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """``with writing(path) as file``: the file is there whole after the block, or untouched when it raised."""
     with telling_disk_errors(path):
+        crossing("write", path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temp = temp_sibling(path)
         try:
@@ -77,6 +82,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            crossing("replace", path)
             os.replace(temp, path)
             fsync_folder(path.parent)
         finally:
@@ -99,6 +105,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def make_folder(path: Path) -> Path:
     with telling_disk_errors(path):
+        crossing("mkdir", path)
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -106,6 +113,7 @@ def make_folder(path: Path) -> Path:
 def copy_file(source: Path, target: Path) -> None:
     """A copy of a file's bytes, flushed; ``target`` must be inside a folder that is still being built."""
     with telling_disk_errors(target):
+        crossing("copy", target)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
 
@@ -113,6 +121,7 @@ def copy_file(source: Path, target: Path) -> None:
 def link_or_copy(source: Path, target: Path) -> None:
     """A second name for an *immutable* file where the file system allows it, else a copy."""
     with telling_disk_errors(target):
+        crossing("link", target)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source, target)
@@ -139,12 +148,16 @@ def move_in(built: Path, target: Path) -> None:
     (at the very instant between the two renames: the old one under its temporary name and no ``target``).
     """
     with telling_disk_errors(target):
+        crossing("flush", target)
         flush_tree(built)
         aside = temp_sibling(target)
         if target.exists():
+            crossing("move aside", target)
             os.rename(target, aside)
+        crossing("move in", target)
         os.rename(built, target)
         fsync_folder(target.parent)
+        crossing("moved in", target)
         remove_tree(aside)
 
 
