@@ -1,0 +1,105 @@
+"""How long planning takes for a generated family of 1,000 variants: cold, and warm when nothing changed.
+
+    python benchmarks/plan_scale.py [--variants 1000] [--rounds 5]
+
+Cold: a fresh process, no caches. Warm no-op: the same command again with every artifact in the store (empty folders
+with a manifest: planning never reads weights). Prints a table and writes benchmarks/results/plan_scale.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results" / "plan_scale.json"
+FAMILY = """\
+family: scale
+base: {{model: {base}, license: apache-2.0}}
+datasets: {{rows: {{path: ./rows.jsonl, format: prompt_completion}}}}
+defaults: {{quantize: ["gguf:Q4_K_M"]}}
+evaluate: {{heldout: {{evaluator: perplexity}}}}
+gates: [{{metric: heldout.loss, vs: base, better_by: 0.0}}]
+publish: {{artifacts: [merged, gguf]}}
+variants:
+{variants}
+"""
+VARIANT = "  v{n}: {{kind: domain, data: {{mix: {{rows: 1}}}}, train: {{args: {{seed: {n}}}}}}}"
+
+
+def write_family(folder: Path, base: Path, count: int) -> Path:
+    (folder / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    variants = "\n".join(VARIANT.format(n=number) for number in range(count))
+    (folder / "family.yaml").write_text(FAMILY.format(base=base, variants=variants))
+    return folder / "family.yaml"
+
+
+def fill_store(family: Path, store: Path) -> int:
+    """An artifact (a manifest and facts) for every step of the plan, as after a finished apply; returns how many."""
+    from variantforge import Resolver, build_plan, load_family
+    from variantforge.store.journal import Journal
+
+    plan = build_plan(load_family(family), Resolver(cache=store / "pins.json"))
+    for step in plan.steps.values():
+        folder = store / step.stage / step.key
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        (folder / "facts.json").write_text("{}")
+    Journal(store / "journal.sqlite").use("scale", [(place, plan.steps[key], "") for place, key in plan.places.items()])
+    return len(plan.steps)
+
+
+def timed(command: list[str]) -> float:
+    environment = {**os.environ, "NO_COLOR": "1"}
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    seconds = time.perf_counter() - started
+    if done.returncode not in (0, 10):
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.tiny import tiny_model
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        family = write_family(folder, tiny_model(folder / "base"), arguments.variants)
+        store = folder / "store"
+        command = [sys.executable, "-m", "variantforge", "plan", str(family), "--store", str(store)]
+        cold, warm = [], []
+        for _ in range(arguments.rounds):
+            shutil.rmtree(store, ignore_errors=True)
+            cold.append(timed(command))
+        shutil.rmtree(store, ignore_errors=True)
+        steps = fill_store(family, store)
+        timed(command)
+        warm = [timed(command) for _ in range(arguments.rounds)]
+    result = {
+        "variants": arguments.variants,
+        "steps": steps,
+        "rounds": arguments.rounds,
+        "cold_plan_s": round(statistics.median(cold), 3),
+        "warm_noop_plan_s": round(statistics.median(warm), 3),
+        "cores": os.cpu_count(),
+    }
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"{steps} steps of {arguments.variants} variants, medians of {arguments.rounds}")
+    print(f"  cold plan        {result['cold_plan_s']:.3f} s")
+    print(f"  warm no-op plan  {result['warm_noop_plan_s']:.3f} s")
+
+
+if __name__ == "__main__":
+    main()
