@@ -40,8 +40,9 @@ def _apply(family: Path, store: Path, kill_at: Point | None, trace: Path | None)
     from variantforge.run.runner import Silent
 
     class Watch(Silent):
-        label = ""
-        count: dict[str, int] = {}
+        def __init__(self) -> None:
+            self.label = ""
+            self.count: dict[str, int] = {}
 
         def step_started(self, key: str, label: str) -> None:
             self.label = label

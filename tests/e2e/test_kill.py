@@ -49,7 +49,7 @@ def test_killed_at_every_chosen_point_the_published_bytes_are_those_of_an_undist
     assert apply(family, tmp_path / "store") == 0
     assert digests(tmp_path / "published") == digests(reference / "published")
     assert done_more_than_once(tmp_path / "store") == {}
-    assert not [path for path in (tmp_path / "store").rglob("*.tmp-*")]
+    assert not list(tmp_path.rglob("*.tmp-*"))
     assert not any((tmp_path / "store" / "scratch").iterdir())
 
 
