@@ -1,0 +1,232 @@
+"""pydantic's errors told in plain sentences, each at the key path that the user wrote."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from variantforge.registry import near
+from variantforge.spec.family import FamilySpec, PythonSourceDataset, TrainSpec, dataset_form
+from variantforge.spec.places import Places
+from variantforge.spec.trainer_args import TRAINER_CONFIGS, trainer_arguments
+from variantforge.spec.words import describe, listed, not_an_option
+from variantforge.spec.yaml_events import Complaint, KeyPath
+
+# pydantic's error type -> what is wanted
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "none_required": "nothing",
+}
+# pydantic's error type -> the words, and where its context keeps the limit
+_LIMITS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def complaints_of(error: ValidationError, places: Places) -> list[Complaint]:
+    """One complaint per key path. What hangs on a value the file did not give is left out."""
+    by_path: dict[KeyPath, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        path = written_path(detail["loc"], places)
+        if not _is_unread(path, places):
+            by_path.setdefault(path, []).append(detail)
+    parents = {path[:length] for path in by_path for length in range(len(path))}
+    for path in parents & by_path.keys():
+        if by_path[path][0]["type"] in _WANTED:  # a union's other member, not meant: "text", where a list is written
+            del by_path[path]
+    meant = {(*path[:-1], _nearest(path, places)) for path, details in by_path.items() if _is_unknown_key(details)}
+    return [
+        _complaint(path, details, places)
+        for path, details in by_path.items()
+        if not (details[0]["type"] == "missing" and path in meant)  # its misspelling is told already
+    ]
+
+
+def written_path(loc: Sequence[str | int], places: Places) -> KeyPath:
+    """pydantic's location without what the user did not write: tags of a union's members, ``[key]``."""
+    if loc[:1] == ("datasets",) and len(loc) > 2 and loc[2] != "[key]":
+        loc = (*loc[:2], *loc[3:])  # "rows" or "source": the form that was meant
+    path: list[str | int] = []
+    value = places.root.value
+    for part in loc:
+        if isinstance(value, dict) and isinstance(part, str) and not (part == "[key]" and part not in value):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _is_unread(path: KeyPath, places: Places) -> bool:
+    node = places.root
+    for part in path:
+        children: Any = node.children
+        if node.unread or not children or (isinstance(part, str) and part not in children):
+            break
+        node = children[part]
+    return node.unread
+
+
+def _is_unknown_key(details: Sequence[Any]) -> bool:
+    return bool(details[0]["type"] == "extra_forbidden")
+
+
+def _complaint(path: KeyPath, details: Sequence[Any], places: Places) -> Complaint:
+    first = details[0]
+    if _is_unknown_key(details):
+        return Complaint(places.mark(path, at_key=True), path, _unknown_key(path, places))
+    if first["type"] == "missing":
+        section = section_at(path[:-1], places.root.value)
+        text = f"missing: {_description(section, path[-1])}".removesuffix(": ")
+        return Complaint(places.mark(path[:-1], at_key=True), path, text)
+    at_key = first["loc"][-1:] == ("[key]",)
+    wanted = [_WANTED[detail["type"]] for detail in details if detail["type"] in _WANTED]
+    if len(wanted) == len(details):
+        text = f"{' or '.join(dict.fromkeys(wanted))} is wanted here, not {describe(first['input'])}{_hint(first)}"
+    else:
+        text = _sentence(next(detail for detail in details if detail["type"] not in _WANTED))
+    return Complaint(places.mark(path, at_key=at_key), path, text)
+
+
+def _hint(detail: Any) -> str:
+    if detail["type"] == "bool_type" and str(detail["input"]).lower() in ("yes", "no", "on", "off"):
+        return " (YAML 1.2 knows true and false only)"
+    return ""
+
+
+def _sentence(detail: Any) -> str:
+    kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return not_an_option(value, _options(context["expected"]))
+    if kind in _LIMITS:
+        words, limit = _LIMITS[kind]
+        return f"{describe(value)} is out of range: {words} {context[limit]:g} is wanted"
+    if kind == "string_pattern_mismatch":
+        return _pattern_sentence(value, context["pattern"])
+    if kind == "string_too_long":
+        return f"{describe(value)} is too long: at most {context['max_length']} characters"
+    if kind == "too_short":
+        return "empty: at least one is wanted"
+    return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
+
+
+_PATTERNS = {
+    "^[a-z0-9]": "a name is written with a-z, 0-9, '.', '_' and '-', and starts with a letter or a digit",
+    "^[A-Za-z0-9]": "letters, digits, '.', '_' and '-' are wanted, and a letter or a digit first",
+    r"^\d+\.": "a version like 1.2.0 is wanted",
+}
+
+
+def _pattern_sentence(value: Any, pattern: str) -> str:
+    rule = next((rule for start, rule in _PATTERNS.items() if pattern.startswith(start)), f"it must match {pattern}")
+    return f"{describe(value)} does not fit: {rule}"
+
+
+def _options(expected: str) -> list[str]:
+    """pydantic's ``"'a', 'b' or 'c'"`` -> the options."""
+    return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
+
+
+def _unknown_key(path: KeyPath, places: Places) -> str:
+    hint = _near(path, places)
+    if hint:
+        return f"unknown key.{hint}"
+    section = section_at(path[:-1], places.root.value)
+    if section is TrainSpec and path[-1] in trainer_arguments(TRAINER_CONFIGS["sft"]):
+        return "unknown key. It is an argument of TRL: put it under 'args'."
+    return f"unknown key.{_home(str(path[-1]))} Known: {listed(_keys(section))}."
+
+
+def _near(path: KeyPath, places: Places) -> str:
+    section = section_at(path[:-1], places.root.value)
+    return near(str(path[-1]), _keys(section)) if section else ""
+
+
+def _nearest(path: KeyPath, places: Places) -> str:
+    """The key an unknown one seems to mean, or ''."""
+    return _near(path, places).partition("'")[2].partition("'")[0]
+
+
+def _home(name: str) -> str:
+    """Where a key that is unknown here would be known."""
+    homes = sorted({home for home, section in _sections() if name in _keys(section)}, key=len)
+    return f" It belongs under {homes[0]}." if homes else ""
+
+
+def _sections() -> list[tuple[str, type[BaseModel]]]:
+    found: list[tuple[str, type[BaseModel]]] = []
+
+    def walk(home: str, annotation: Any) -> None:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.append((home, annotation))
+            for key, field in _fields(annotation).items():
+                walk(f"{home}.{key}" if home else key, field.annotation)
+        else:
+            inside = f"{home}.NAME" if get_origin(annotation) is dict else home
+            for argument in get_args(annotation):
+                walk(inside, argument)
+
+    walk("", FamilySpec)
+    return [(home, section) for home, section in found if home]
+
+
+def _fields(section: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def _keys(section: type[BaseModel] | None) -> list[str]:
+    return list(_fields(section)) if section else []
+
+
+def _description(section: type[BaseModel] | None, key: str | int) -> str:
+    field = _fields(section).get(str(key)) if section else None
+    return (field.description or "") if field else ""
+
+
+def section_at(path: KeyPath, root: Any) -> type[BaseModel] | None:
+    """The section of the form that a key path names, or None where none is (inside ``args``, say)."""
+    annotation: Any = FamilySpec
+    value = root
+    for part in path:
+        annotation = _inside(annotation, part)
+        value = value.get(part) if isinstance(value, Mapping) else value[part] if isinstance(part, int) else None
+        annotation = _unwrapped(annotation, value)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _inside(annotation: Any, part: str | int) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = _fields(annotation).get(str(part))
+        return field.annotation if field else None
+    arguments = get_args(annotation)
+    return arguments[-1] if get_origin(annotation) in (dict, list) and arguments else None
+
+
+def _unwrapped(annotation: Any, value: Any) -> Any:
+    """``Annotated`` and unions taken away; of the dataset forms, the one that was meant."""
+    if get_origin(annotation) is Annotated:
+        return _unwrapped(get_args(annotation)[0], value)
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [_unwrapped(member, value) for member in get_args(annotation)]
+        if PythonSourceDataset in members:
+            return members[dataset_form(value) == "source"]
+        return next((member for member in members if member is not type(None)), None)
+    return annotation

@@ -1,0 +1,134 @@
+"""What one part of a family file says of another: names that must exist, circles, weights, clashing repos.
+
+These checks read the plain values, not the models: so they also run when other places of the file are wrong, and
+every problem is told at once. What is not of the right shape is passed over; the models have told it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from variantforge.registry import near
+from variantforge.spec.inherit import circles
+from variantforge.spec.places import Places
+from variantforge.spec.trainer_args import argument_problems
+from variantforge.spec.words import describe, listed, no_such
+from variantforge.spec.yaml_events import Complaint, KeyPath
+
+RESERVED = {"base": "the model that all start from", "merged": "the weights a quantized file is compared with"}
+Finding = tuple[KeyPath, str]
+
+
+def cross_complaints(places: Places) -> list[Complaint]:
+    """All complaints that need more than one key to be seen. Raises UsageError when TRL's sources are not there."""
+    family = _mapping(places.root.value)
+    found: list[Finding] = []
+    for check in (_parents, _circles, _mixes, _names, _formats, _gates, _repos, _train_args):
+        found += check(family)
+    return [Complaint(places.mark(path), path, text) for path, text in found]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _variants(family: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {name: _mapping(variant) for name, variant in _mapping(family.get("variants")).items()}
+
+
+def _parents(family: Mapping[str, Any]) -> Iterator[Finding]:
+    variants = _variants(family)
+    for name, variant in variants.items():
+        parent, path = variant.get("from"), ("variants", name, "from")
+        if not isinstance(parent, str):
+            continue
+        if variant.get("base") is not None:
+            yield path, "'base' and 'from' are both set; a variant starts from one of them: remove the other"
+        if parent == name:
+            yield path, "a variant cannot start from itself"
+        elif parent not in variants:
+            yield path, no_such("variant", parent, [other for other in variants if other != name])
+
+
+def _circles(family: Mapping[str, Any]) -> Iterator[Finding]:
+    parents = {name: str(variant["from"]) for name, variant in _variants(family).items() if variant.get("from")}
+    for circle in circles(parents):
+        if len(circle) > 2:  # a variant that starts from itself is told above
+            yield ("variants", circle[0], "from"), f"'from' goes in a circle: {' -> '.join(circle)}"
+
+
+def _mixes(family: Mapping[str, Any]) -> Iterator[Finding]:
+    datasets = list(_mapping(family.get("datasets")))
+    for name, variant in _variants(family).items():
+        mix = _mapping(variant.get("data")).get("mix")
+        path: KeyPath = ("variants", name, "data", "mix")
+        if not isinstance(mix, dict):
+            continue
+        for dataset, weight in mix.items():
+            if dataset not in datasets:
+                yield (*path, dataset), no_such("dataset", dataset, datasets)
+            if _is_number(weight) and weight < 0:
+                yield (*path, dataset), f"{describe(weight)} is no weight: at least 0 is wanted"
+        if not mix:
+            yield path, "empty: name at least one dataset and its weight"
+        elif all(_is_number(weight) and weight == 0 for weight in mix.values()):
+            yield path, "all weights are 0: nothing would be trained on"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _names(family: Mapping[str, Any]) -> Iterator[Finding]:
+    for name in _variants(family):
+        if name in RESERVED:
+            yield ("variants", name), f"'{name}' is taken: in gates and tables it means {RESERVED[name]}"
+
+
+def _formats(family: Mapping[str, Any]) -> Iterator[Finding]:
+    lists: list[tuple[KeyPath, Any]] = [
+        (("defaults", "quantize"), _mapping(family.get("defaults")).get("quantize")),
+        (("publish", "artifacts"), _mapping(family.get("publish")).get("artifacts")),
+        *((("variants", name, "quantize"), variant.get("quantize")) for name, variant in _variants(family).items()),
+    ]
+    for path, formats in lists:
+        seen: set[str] = set()
+        for index, format in enumerate(formats if isinstance(formats, list) else []):
+            if str(format).casefold() in seen:
+                yield (*path, index), f"'{format}' stands twice"
+            seen.add(str(format).casefold())
+
+
+def _gates(family: Mapping[str, Any]) -> Iterator[Finding]:
+    evaluations = list(_mapping(family.get("evaluate")))
+    gates = family.get("gates")
+    for index, gate in enumerate(gates if isinstance(gates, list) else []):
+        metric = _mapping(gate).get("metric")
+        if not isinstance(metric, str):
+            continue
+        name, dot, rest = metric.partition(".")
+        path = ("gates", index, "metric")
+        if not dot or not rest:
+            yield path, f"'{metric}' is no metric: write <name under evaluate>.<metric>, for example heldout.loss"
+        elif not any(metric.startswith(f"{evaluation}.") for evaluation in evaluations):
+            hint = near(name, evaluations) or (f" It names {listed(evaluations)}." if evaluations else " It is empty.")
+            yield path, f"nobody measures '{name}': it is not under 'evaluate'.{hint}"
+
+
+def _repos(family: Mapping[str, Any]) -> Iterator[Finding]:
+    template = _mapping(family.get("publish")).get("repo")
+    variants = list(_variants(family))
+    if isinstance(template, str) and "{variant" not in template and len(variants) > 1:
+        two = f"'{variants[0]}' and '{variants[1]}'"
+        yield ("publish", "repo"), f"{two} would be published as one repo, '{template}': put {{variant}} into it"
+
+
+def _train_args(family: Mapping[str, Any]) -> Iterator[Finding]:
+    defaults = _mapping(_mapping(family.get("defaults")).get("train"))
+    places: list[tuple[KeyPath, Mapping[str, Any]]] = [(("defaults", "train"), defaults)]
+    places += [(("variants", name, "train"), _mapping(one.get("train"))) for name, one in _variants(family).items()]
+    for path, train in places:
+        method = train.get("method", defaults.get("method", "sft"))
+        for name, text in argument_problems(method, _mapping(train.get("args"))):
+            yield (*path, "args", name), text

@@ -1,0 +1,68 @@
+"""Arguments of TRL's trainers that variantforge sets itself, each with the reason a user is told."""
+
+from __future__ import annotations
+
+_FOLDER = "variantforge keeps a step's results in its own store"
+_CHECKPOINTS = "variantforge saves checkpoints itself, so that a killed training goes on from the last whole one"
+_HUB = "variantforge publishes in its own stage, after the gates: see 'publish'"
+_EVALUATION = "variantforge measures in its own stage, on the files that ship: see 'evaluate' and 'gates'"
+_LOGS = "every metric is always written to events.jsonl; how often is set with logging_steps"
+_ROWS = "variantforge tokenizes the rows itself and decides from them what is supervised: see 'datasets'"
+_TEMPLATE = "the tokenizer and its chat template are the base's, so that what ships answers as it was trained"
+_BEST = "the last state is what is kept; gates judge it"
+
+OWNED = {
+    "output_dir": _FOLDER,
+    "overwrite_output_dir": _FOLDER,
+    "resume_from_checkpoint": _CHECKPOINTS,
+    "enable_jit_checkpoint": _CHECKPOINTS,
+    "ignore_data_skip": _CHECKPOINTS,
+    "restore_callback_states_from_checkpoint": _CHECKPOINTS,
+    "load_best_model_at_end": _BEST,
+    "metric_for_best_model": _BEST,
+    "greater_is_better": _BEST,
+    "do_train": "the family file says what is done: a variant with 'data' is trained",
+    "do_eval": _EVALUATION,
+    "do_predict": _EVALUATION,
+    "per_device_eval_batch_size": _EVALUATION,
+    "prediction_loss_only": _EVALUATION,
+    "batch_eval_metrics": _EVALUATION,
+    "include_for_metrics": _EVALUATION,
+    "bf16_full_eval": _EVALUATION,
+    "fp16_full_eval": _EVALUATION,
+    "label_names": _ROWS,
+    "logging_dir": _LOGS,
+    "logging_strategy": _LOGS,
+    "logging_nan_inf_filter": "a loss that is NaN or infinite always stops the training",
+    "disable_tqdm": "progress is shown by variantforge: as bars on a terminal, else as lines",
+    "report_to": "no tracker is fed yet; every metric is always written to events.jsonl",
+    "run_name": "it names a run in a tracker, and none is fed yet; the variant's name is shown everywhere",
+    "project": "it names a project in a tracker, and none is fed yet",
+    "remove_unused_columns": _ROWS,
+    "dataset_text_field": _ROWS,
+    "dataset_kwargs": _ROWS,
+    "dataset_num_proc": _ROWS,
+    "assistant_only_loss": _ROWS,
+    "completion_only_loss": _ROWS,
+    "chat_template_path": _TEMPLATE,
+    "eos_token": _TEMPLATE,
+    "pad_token": _TEMPLATE,
+    "model_init_kwargs": "variantforge loads the base itself: see 'base' and 'train.adapter'",
+    "trust_remote_code": "code that comes with a model is never run",
+    "local_rank": "it is set by the launcher of a training on several devices",
+    "auto_find_batch_size": "it would change the result behind the family file's back: "
+    "set per_device_train_batch_size and gradient_accumulation_steps",
+}
+
+_OWNED_GROUPS = {
+    "hub_": _HUB,
+    "push_to_hub": _HUB,
+    "save_": _CHECKPOINTS,
+    "eval_": _EVALUATION,
+    "trackio_": OWNED["report_to"],
+}
+
+
+def owned(name: str) -> str:
+    """Why an argument cannot be set in ``train.args``, or ''."""
+    return OWNED.get(name) or next((why for start, why in _OWNED_GROUPS.items() if name.startswith(start)), "")

@@ -1,0 +1,86 @@
+"""Where each key of a family file stands: key path -> "family.yaml:17:5"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from variantforge.errors import Problem
+from variantforge.spec.yaml_events import Complaint, KeyPath, Mark, Node
+
+
+@dataclass(frozen=True)
+class Places:
+    """``file`` is the path as the user wrote it, ``root`` the document."""
+
+    file: str
+    root: Node
+
+    def where(self, key: str) -> str:
+        """The place of a key path such as ``gates[2].metric``, or of its nearest parent when it is not written."""
+        return self.spell(self.mark(self.path_of(key)))
+
+    def mark(self, path: KeyPath, *, at_key: bool = False) -> Mark:
+        """The value's place for text, numbers and list items, else its key's; ``at_key`` always asks for the key's."""
+        node, key_mark = self.root, None
+        for part in path:
+            child = _child(node, part)
+            if child is None:
+                at_key = True
+                break
+            node, key_mark = child, child.key_mark
+        wants_key = at_key or node.children is not None or node.value is None
+        return key_mark if key_mark and wants_key else node.mark
+
+    def spell(self, mark: Mark) -> str:
+        return f"{self.file}:{mark.line}:{mark.column}"
+
+    def problem(self, complaint: Complaint) -> Problem:
+        return Problem(self.spell(complaint.mark), spell_path(complaint.path), complaint.text)
+
+    def path_of(self, key: str) -> KeyPath:
+        """The longest path that a written key path names. Names may hold dots, so the document decides."""
+        return _deepest(self.root, key)
+
+
+def _child(node: Node, part: str | int) -> Node | None:
+    if isinstance(node.children, dict):
+        return node.children.get(part) if isinstance(part, str) else None
+    if isinstance(node.children, list) and isinstance(part, int) and 0 <= part < len(node.children):
+        return node.children[part]
+    return None
+
+
+def _deepest(node: Node, rest: str) -> KeyPath:
+    best: KeyPath = ()
+    for part, child, after in _matches(node, rest.removeprefix(".")):
+        path = (part, *_deepest(child, after))
+        if len(path) > len(best):
+            best = path
+    return best
+
+
+def _matches(node: Node, rest: str) -> list[tuple[str | int, Node, str]]:
+    """The children whose name the text ``rest`` starts with, and what follows that name."""
+    if isinstance(node.children, list):
+        index, bracket, after = rest.removeprefix("[").partition("]")
+        child = _child(node, int(index)) if rest.startswith("[") and bracket and index.isdecimal() else None
+        return [(int(index), child, after)] if child else []
+    found: list[tuple[str | int, Node, str]] = []
+    children = node.children or {}
+    ends = [i for i in range(1, len(rest) + 1) if i == len(rest) or rest[i] in ".["]
+    for name in (rest[:end] for end in ends):
+        if name in children:
+            found.append((name, children[name], rest[len(name) :]))
+    return found
+
+
+def spell_path(path: KeyPath) -> str:
+    """``("gates", 2, "metric")`` -> ``gates[2].metric``; what cannot be printed is escaped, what is long is cut."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            shown = part if part.isprintable() and part.strip() == part != "" else repr(part)
+            text += ("." if text else "") + (shown if len(shown) <= 60 else shown[:57] + "...")
+    return text

@@ -1,0 +1,124 @@
+"""Which arguments the installed TRL takes for a training method, and what may be written for each.
+
+Read from TRL's and transformers' *sources* (see ``class_sources``), which takes a fraction of the seconds that
+importing them would; kept as JSON in the user's cache folder for as long as those source files stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from variantforge.errors import UsageError, VariantforgeError
+from variantforge.fsops import write_json
+from variantforge.registry import near
+from variantforge.spec.class_sources import Field, SourceMissing, Sources
+from variantforge.spec.owned_args import owned
+from variantforge.spec.words import describe, not_an_option
+
+# Training method -> its config class in trl. The single place: the train stage reads it too.
+TRAINER_CONFIGS = {"sft": "SFTConfig"}
+
+Annotation = Field
+_FORMAT = "1"  # of the cached file
+
+
+@cache
+def trainer_arguments(config_class: str) -> dict[str, Annotation]:
+    """Name -> annotation of every argument of a config class of the installed TRL, inherited ones too.
+
+    Raises UsageError when TRL's sources cannot be found.
+    """
+    path = cache_folder() / f"trainer-args-{_FORMAT}" / f"{config_class}.json"
+    cached = _cached(path)
+    if cached is not None:
+        return cached
+    sources = Sources()
+    try:
+        arguments = sources.fields("trl", config_class)
+    except (SourceMissing, OSError, SyntaxError) as error:
+        raise UsageError(
+            f"cannot check train.args: the sources of TRL's {config_class} cannot be read",
+            why=str(error),
+            next="pip install 'trl>=1.16,<2'",
+        ) from error
+    _keep(path, sources.files, arguments)
+    return arguments
+
+
+def cache_folder() -> Path:
+    """Where things that can be worked out again are kept: ``$XDG_CACHE_HOME/variantforge``."""
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (root if root.is_absolute() else Path("~/.cache").expanduser()) / "variantforge"
+
+
+def _cached(path: Path) -> dict[str, Annotation] | None:
+    """What was kept, or None when there is nothing, it is damaged, or a source file has changed since."""
+    try:
+        kept = json.loads(path.read_bytes())
+        if any(_stamp(Path(file)) != stamp for file, stamp in kept["files"].items()):
+            return None
+        rows = kept["arguments"].items()
+        return {name: Field(str(text), tuple(takes), tuple(choices)) for name, (text, takes, choices) in rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _keep(path: Path, files: list[Path], arguments: Mapping[str, Annotation]) -> None:
+    # a cache that cannot be written only costs the time to read the sources again
+    with suppress(OSError, VariantforgeError):
+        write_json(path, {"files": {str(file): _stamp(file) for file in files}, "arguments": dict(arguments)})
+
+
+def _stamp(file: Path) -> list[int]:
+    stat = file.stat()
+    return [stat.st_mtime_ns, stat.st_size]
+
+
+def argument_problems(method: object, args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, sentence) for every argument that cannot stay as it is. A method that is not known here is passed over."""
+    config_class = TRAINER_CONFIGS.get(method) if isinstance(method, str) else None
+    if not args or config_class is None:
+        return
+    arguments = trainer_arguments(config_class)
+    free = [name for name in arguments if not owned(name)]
+    for name, value in args.items():
+        if why := owned(name):
+            yield name, f"cannot be set: {why}"
+        elif name not in arguments:
+            yield name, f"unknown argument of TRL's {config_class}.{near(name, free)}"
+        elif sentence := value_problem(arguments[name], value):
+            yield name, sentence
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    "float": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "str": ("text", lambda value: isinstance(value, str)),
+    "list": ("a list", lambda value: isinstance(value, list)),
+    "list[str]": (
+        "a list of texts",
+        lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    ),
+    "dict": ("a mapping", lambda value: isinstance(value, dict)),
+    "any": ("anything", lambda value: True),
+    "none": ("null", lambda value: value is None),
+}
+
+
+def value_problem(annotation: Annotation, value: Any) -> str:
+    """What is wrong with a value for an argument, or ''. Whole numbers are numbers; nothing else is converted."""
+    kinds = [_KINDS[kind] for kind in annotation.takes if kind in _KINDS]
+    if not any(fits(value) for _, fits in kinds):
+        if "object" in annotation.takes:
+            return f"it takes a Python object ({annotation.text}), which a file cannot hold"
+        return f"{' or '.join(words for words, _ in kinds)} is wanted here, not {describe(value)}"
+    if annotation.choices and isinstance(value, str) and value not in annotation.choices:
+        return not_an_option(value, annotation.choices)
+    return ""
