@@ -1,0 +1,18 @@
+"""How good each subject of a variant is: the base, the merged weights, and every quantized file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from variantforge.registry import Registry
+
+if TYPE_CHECKING:
+    from variantforge.stages.evaluate.stage import Evaluator
+
+EVALUATORS: Registry[type[Evaluator]] = Registry(
+    "evaluators",
+    "evaluator",
+    {"perplexity": "variantforge.stages.evaluate.perplexity:Perplexity"},
+)
+
+__all__ = ["EVALUATORS"]

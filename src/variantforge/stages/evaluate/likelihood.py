@@ -1,0 +1,183 @@
+"""Log-likelihoods of chosen tokens under a causal language model, in batches of similar length.
+
+Only hidden states of measured positions go through the output head: with a vocabulary of 150,000 the rest would
+cost more memory than the model. Whatever a model does after its head (soft caps, scales) is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from variantforge.errors import EvaluateError
+from variantforge.stages.evaluate.heldout import Example
+
+if TYPE_CHECKING:
+    import torch
+
+_BATCH_TOKENS = 2048  # padded tokens of a batch
+_LOGITS_BYTES = 256 << 20  # logits of a batch, as float32
+_CHUNK_ROWS = 256  # positions whose whole distributions are held a second time
+
+
+@dataclass
+class Score:
+    """Sums over one example's measured tokens, in nats; ``kl`` and ``same_top`` only beside a reference."""
+
+    tokens: int
+    nll: float
+    kl: float | None = None
+    same_top: int | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``ids`` and ``mask`` [batch, length], right-padded; ``rows``, ``before``, ``targets`` [measured tokens].
+
+    The token ``targets[i]`` of example ``rows[i]`` is predicted at position ``before[i]``.
+    """
+
+    places: list[int]
+    ids: torch.Tensor
+    mask: torch.Tensor
+    rows: torch.Tensor
+    before: torch.Tensor
+    targets: torch.Tensor
+
+
+def score(
+    model: torch.nn.Module,
+    examples: Sequence[Example],
+    reference: torch.nn.Module | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Score]:
+    """Scores every example; beside ``reference`` also KL(reference || model) and how often both have one favourite.
+
+    Raises EvaluateError when a log-likelihood is not finite, naming the example.
+    """
+    import torch
+
+    scores: dict[int, Score] = {}
+    with torch.inference_mode():
+        for places in batches(examples, vocab_size(model)):
+            batch = _batch(examples, places, next(model.parameters()).device)
+            for place, one in zip(places, _score_batch(model, reference, batch), strict=True):
+                _check_finite(examples[place], one)
+                scores[place] = one
+            progress(len(scores), len(examples))
+    return [scores[place] for place in range(len(examples))]
+
+
+def log_probabilities(model: torch.nn.Module, example: Example, positions: Sequence[int]) -> torch.Tensor:
+    """What the model expects at ``positions``, each from the tokens before it. [positions, vocabulary], float32"""
+    import torch
+
+    chosen = Example(example.id, example.source, example.ids, list(positions))
+    with torch.inference_mode():
+        batch = _batch([chosen], [0], next(model.parameters()).device)
+        return torch.log_softmax(_logits(model, batch).float(), dim=-1)
+
+
+def batches(examples: Sequence[Example], vocabulary: int) -> Iterator[list[int]]:
+    """Places of examples, longest first, so that padding is small and memory is needed at once or not at all."""
+    most_targets = max(1, _LOGITS_BYTES // (4 * vocabulary))
+    batch: list[int] = []
+    targets = longest = 0
+    for place in sorted(range(len(examples)), key=lambda place: (-len(examples[place].ids), place)):
+        example = examples[place]
+        longest = longest or len(example.ids)
+        full = (len(batch) + 1) * longest > _BATCH_TOKENS or targets + len(example.targets) > most_targets
+        if batch and full:
+            yield batch
+            batch, targets, longest = [], 0, len(example.ids)
+        batch.append(place)
+        targets += len(example.targets)
+    if batch:
+        yield batch
+
+
+def vocab_size(model: Any) -> int:
+    return int(model.get_input_embeddings().num_embeddings)
+
+
+def _batch(examples: Sequence[Example], places: list[int], device: Any) -> Batch:
+    import torch
+
+    chosen = [examples[place] for place in places]
+    longest = max(len(example.ids) for example in chosen)
+    ids = torch.zeros(len(chosen), longest, dtype=torch.long)
+    mask = torch.zeros(len(chosen), longest, dtype=torch.long)
+    for row, example in enumerate(chosen):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        mask[row, : len(example.ids)] = 1
+    rows = torch.tensor([row for row, example in enumerate(chosen) for _ in example.targets])
+    at = torch.tensor([position for example in chosen for position in example.targets])
+    moved = [tensor.to(device) for tensor in (ids, mask, rows, at - 1, ids[rows, at])]
+    return Batch(list(places), *moved)
+
+
+def _logits(model: Any, batch: Batch) -> torch.Tensor:
+    """[measured tokens, vocabulary]"""
+    with _only(model.get_output_embeddings(), batch.rows, batch.before):
+        logits: torch.Tensor = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+    return logits[0]
+
+
+@contextmanager
+def _only(head: torch.nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+    """The output head is handed the hidden states of the chosen positions, [1, chosen, width], and no others."""
+    hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][rows, positions].unsqueeze(0),))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _score_batch(model: torch.nn.Module, reference: torch.nn.Module | None, batch: Batch) -> list[Score]:
+    import torch
+
+    logits = _logits(model, batch)
+    wanted = _logits(reference, batch) if reference is not None else None
+    parts = []
+    for start in range(0, len(batch.targets), _CHUNK_ROWS):
+        chunk = slice(start, start + _CHUNK_ROWS)
+        parts.append(_token_scores(logits[chunk], batch.targets[chunk], None if wanted is None else wanted[chunk]))
+    sums = torch.zeros(len(batch.places), parts[0].shape[1], dtype=torch.float64)
+    sums.index_add_(0, batch.rows.cpu(), torch.cat(parts).cpu().double())
+    counts = torch.bincount(batch.rows.cpu(), minlength=len(batch.places)).tolist()
+    return [_as_score(count, values) for count, values in zip(counts, sums.tolist(), strict=True)]
+
+
+def _as_score(tokens: int, sums: Sequence[float]) -> Score:
+    nll, *beside = sums
+    if not beside:
+        return Score(tokens, nll)
+    return Score(tokens, nll, max(0.0, beside[0]), round(beside[1]) if beside[1] == beside[1] else 0)
+
+
+def _token_scores(logits: torch.Tensor, targets: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
+    """Per token: nll, and beside a reference KL and whether both have the same favourite. [tokens, 1 or 3]"""
+    import torch
+
+    ours = torch.log_softmax(logits.float(), dim=-1)
+    nll = -ours.gather(1, targets.unsqueeze(1)).squeeze(1)
+    if wanted is None:
+        return nll.unsqueeze(1)
+    theirs = torch.log_softmax(wanted.float(), dim=-1)
+    kl = torch.sum(theirs.exp() * (theirs - ours), dim=-1)
+    same = (ours.argmax(dim=-1) == theirs.argmax(dim=-1)).float()
+    return torch.stack([nll, kl, same], dim=1)
+
+
+def _check_finite(example: Example, score: Score) -> None:
+    from math import isfinite
+
+    if isfinite(score.nll) and (score.kl is None or isfinite(score.kl)):
+        return
+    raise EvaluateError(
+        f"the model's log-likelihood of row {example.id} (dataset '{example.source}') is not a finite number",
+        why=f"Over {score.tokens} tokens it came out as {-score.nll}. Weights that are NaN or infinite do this.",
+        next="look at the loss in the training's events.jsonl; lower learning_rate, or quantize less",
+    )

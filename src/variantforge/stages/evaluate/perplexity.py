@@ -1,0 +1,232 @@
+"""Held-out loss and perplexity, and what quantizing changed: KL divergence, favourites, and the run in llama.cpp.
+
+The tokens measured are the supervised tokens of held-out rows, the same for every subject. A GGUF file's weights are
+dequantized into the torch model and measured like all others, since llama.cpp's server gives no log-probabilities of
+a prompt; then llama.cpp runs the file itself and is compared with torch at sampled positions (``runtime_gap``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from variantforge.errors import EvaluateError, Interrupted
+from variantforge.spec.family import Section
+from variantforge.stages.evaluate import llama_runtime
+from variantforge.stages.evaluate.heldout import Example, HeldOut, read_heldout, stop_ids
+from variantforge.stages.evaluate.metric import QUANTIZED, Metric, method_of
+from variantforge.stages.evaluate.stage import Measured
+from variantforge.step import Artifact, StepContext
+
+if TYPE_CHECKING:
+    import torch
+
+    from variantforge.stages.evaluate.likelihood import Score
+
+_POSITIONS_PER_EXAMPLE = 4  # one context is computed for all of them
+_DIGITS = 6  # of sums of log-probabilities that are kept: beyond them lies the order of additions
+
+
+class PerplexityParams(Section):
+    """What a user may write beside ``evaluator: perplexity``."""
+
+    # Read by the data stage; here it is left out of keys, since the key of the data says it already.
+    fraction: float = Field(0.05, gt=0, lt=0.5, exclude=True, description="share of the rows held out from training")
+    max_examples: int = Field(200, ge=1, description="measure at most this many held-out rows")
+    max_length: int = Field(1024, ge=2, description="tokens of a row that are read; what is beyond is not measured")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision in which torch computes")
+    runtime_positions: int = Field(16, ge=0, description="positions at which llama.cpp is compared with torch; 0: none")
+    runtime_tolerance: float = Field(0.25, gt=0, description="largest mean difference of log-probabilities there")
+
+
+class Perplexity:
+    """Mean negative log-likelihood per held-out token, in nats, and its exponential."""
+
+    Params = PerplexityParams
+    heavy = True
+    METRICS = (
+        Metric("loss", "nll", "tokens", "lower"),
+        Metric("perplexity", "nll", "tokens", "lower", scale="exp"),
+        Metric("kl", "kl", "tokens", "lower", on=QUANTIZED),
+        Metric("same_top", "same_top", "tokens", "higher", on=QUANTIZED),
+        Metric("runtime_gap", "gap", "positions", "lower", on="gguf"),
+    )
+
+    def metrics(self, params: PerplexityParams, subject: str) -> tuple[Metric, ...]:
+        ran = params.runtime_positions > 0
+        return tuple(one for one in self.METRICS if one.applies_to(subject) and (ran or one.name != "runtime_gap"))
+
+    def identity(self, params: PerplexityParams, subject: str) -> dict[str, Any]:
+        own = params.identity()
+        return own if method_of(subject) == "gguf" else {k: v for k, v in own.items() if not k.startswith("runtime_")}
+
+    def evaluate(self, context: StepContext) -> Measured:
+        params = PerplexityParams(**context.step.params)
+        measured, reference = context.inputs["model"], context.inputs.get("reference")
+        folder = _folder_with_tokenizer(measured, reference)
+        heldout = _read(context, folder, params)
+        model, beside = _load(measured, reference, params)
+        _check_vocabulary(model, heldout.examples)
+        rows = _scored(context, model, beside, heldout.examples)
+        del beside
+        if (gguf := _gguf(measured)) and params.runtime_positions:
+            _compare_runtime(context, model, gguf, heldout.examples, rows, params)
+        tokens = sum(len(example.targets) for example in heldout.examples)
+        facts = {"tokens": tokens, "tokens_sha256": heldout.digest, "shortened": heldout.shortened}
+        return Measured(rows, facts)
+
+
+def _gguf(artifact: Artifact) -> Path | None:
+    path = artifact.path / "model.gguf"
+    return path if path.is_file() else None
+
+
+def _folder_with_tokenizer(measured: Artifact, reference: Artifact | None) -> Path:
+    """The Hugging Face folder that says how text becomes tokens: a GGUF file's is that of the merged model."""
+    holder = reference if reference is not None and _gguf(measured) else measured
+    return holder.path / "model"
+
+
+def _read(context: StepContext, folder: Path, params: PerplexityParams) -> HeldOut:
+    from variantforge.stages.tokens import load_tokenizer
+
+    heldout = read_heldout(
+        context.inputs["data"].path,
+        load_tokenizer(folder),
+        stop_ids(folder),
+        max_examples=params.max_examples,
+        max_length=params.max_length,
+    )
+    if heldout.shortened:
+        context.note(
+            f"{heldout.shortened} held-out rows are longer than {params.max_length} tokens; they were cut there"
+        )
+    if heldout.without_targets:
+        context.note(f"{heldout.without_targets} held-out rows have no answer to measure; they were left out")
+    return heldout
+
+
+def _load(measured: Artifact, reference: Artifact | None, params: PerplexityParams) -> tuple[Any, Any]:
+    """The model to measure, and the merged model beside it for a quantized one."""
+    from variantforge.stages.models import device, load_model
+
+    place = str(device())
+    beside = load_model(reference.path / "model", dtype=params.dtype, device=place) if reference else None
+    gguf = _gguf(measured)
+    if gguf is None:
+        return load_model(measured.path / "model", dtype=params.dtype, device=place), beside
+    if reference is None:
+        raise EvaluateError(f"{gguf.name} cannot be measured without the merged model it was made from")
+    return _filled(load_model(reference.path / "model", dtype=params.dtype, device=place), gguf), beside
+
+
+def _filled(model: Any, gguf: Path) -> Any:
+    """``model`` with the weights of a GGUF file."""
+    from variantforge.stages.quantize.read import dequantized_state
+
+    model.load_state_dict(dequantized_state(gguf, model.config))
+    return model
+
+
+def _check_vocabulary(model: Any, examples: Sequence[Example]) -> None:
+    from variantforge.stages.evaluate.likelihood import vocab_size
+
+    largest, known = max(max(example.ids) for example in examples), vocab_size(model)
+    if largest >= known:
+        raise EvaluateError(
+            f"the tokenizer writes token {largest}, but the model knows {known} tokens only",
+            why="Tokenizer and weights do not belong together.",
+            next="take both from the same base model",
+        )
+
+
+def _scored(context: StepContext, model: Any, beside: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    from variantforge.stages.evaluate.likelihood import score
+
+    def progress(done: int, total: int) -> None:
+        context.progress(done, total, "example")
+        if context.stopping():
+            raise Interrupted("stopped while measuring", next="run the same command again")
+
+    return [_row(*pair) for pair in zip(examples, score(model, examples, beside, progress), strict=True)]
+
+
+def _row(example: Example, score: Score) -> dict[str, Any]:
+    """One line of ``examples.jsonl``: sums over the example's measured tokens."""
+    row: dict[str, Any] = {"id": example.id, "source": example.source, "tokens": score.tokens}
+    row["nll"] = round(score.nll, _DIGITS)
+    if score.kl is not None:
+        row |= {"kl": round(score.kl, _DIGITS), "same_top": score.same_top}
+    return row
+
+
+def _compare_runtime(
+    context: StepContext,
+    model: Any,
+    gguf: Path,
+    examples: Sequence[Example],
+    rows: list[dict[str, Any]],
+    params: PerplexityParams,
+) -> None:
+    """Adds ``gap`` and ``positions`` to the rows. Raises EvaluateError when llama.cpp computes something else."""
+    chosen = sampled(examples, params.runtime_positions)
+    contexts = [examples[place].ids[:position] for place, positions in chosen.items() for position in positions]
+    expected = iter(
+        llama_runtime.next_tokens(
+            gguf,
+            contexts,
+            progress=lambda done, total: context.progress(done, total, "position"),
+            stopping=context.stopping,
+        )
+    )
+    for place, positions in chosen.items():
+        gaps = _gaps(model, examples[place], positions, [next(expected) for _ in positions])
+        rows[place] |= {"gap": round(sum(gaps), _DIGITS), "positions": len(gaps)}
+    count = sum(row.get("positions", 0) for row in rows)
+    gap = sum(row.get("gap", 0.0) for row in rows) / count
+    if not gap <= params.runtime_tolerance:
+        raise EvaluateError(
+            f"{gguf.name} does not run in llama.cpp as its weights say",
+            why=f"Log-probabilities differ by {gap:.3g} on average at {count} positions "
+            f"(runtime_tolerance: {params.runtime_tolerance:g}). The file's metadata or layout is wrong.",
+            next="quantize this variant again; look for a newer converter that knows this architecture",
+        )
+
+
+def sampled(examples: Sequence[Example], positions: int) -> dict[int, list[int]]:
+    """Which positions of which examples llama.cpp is asked about: place -> positions, ascending.
+
+    Examples from the shortest to the longest, and positions from the first to the last target, evenly.
+    """
+    by_length = sorted(range(len(examples)), key=lambda place: (len(examples[place].ids), place))
+    chosen: dict[int, list[int]] = {}
+    left = positions
+    for place in _evenly(by_length, -(-positions // _POSITIONS_PER_EXAMPLE)):
+        chosen[place] = _evenly(examples[place].targets, min(_POSITIONS_PER_EXAMPLE, left))
+        left -= len(chosen[place])
+    return chosen
+
+
+def _evenly(items: Sequence[int], count: int) -> list[int]:
+    """``count`` of the items (all, when there are fewer) at even distances, first and last among them."""
+    if count >= len(items):
+        return list(items)
+    if count == 1:
+        return [items[len(items) // 2]]
+    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
+
+
+def _gaps(
+    model: torch.nn.Module, example: Example, positions: list[int], expected: list[dict[int, float]]
+) -> list[float]:
+    """Mean absolute difference of log-probabilities over llama.cpp's likeliest tokens, at each position."""
+    from variantforge.stages.evaluate.likelihood import log_probabilities
+
+    ours = log_probabilities(model, example, positions)
+    return [
+        sum(abs(float(ours[row, token]) - logprob) for token, logprob in tokens.items()) / len(tokens)
+        for row, tokens in enumerate(expected)
+    ]

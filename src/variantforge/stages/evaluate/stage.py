@@ -1,0 +1,193 @@
+"""The evaluate stage: lays out one step per evaluation and subject, and writes what an evaluator measured.
+
+Subjects of a variant are its base, its merged weights, and each quantized format. ``examples.jsonl`` keeps what was
+measured of every example, in the order of the data; ``metrics.json`` and the facts are worked out from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from variantforge.errors import EvaluateError, VariantforgeError
+from variantforge.fsops import write_json, write_text
+from variantforge.registry import near
+from variantforge.spec.family import EvaluatorSpec, Section, VariantSpec
+from variantforge.stages.evaluate import EVALUATORS
+from variantforge.stages.evaluate.metric import BASE, MERGED, Metric, is_quantized
+from variantforge.stages.evaluate.statistics import NothingToCount, interval
+from variantforge.stages.stage import Desk, Place
+from variantforge.step import Artifact, Step, StepContext
+
+EXAMPLES_FILE, METRICS_FILE = "examples.jsonl", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluator hands back: one row per example (``id`` and the columns its metrics sum), and further facts."""
+
+    examples: list[dict[str, Any]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Evaluator(Protocol):
+    """One way to measure a subject. ``Params`` is what a user may write beside ``evaluator:``; it forbids the rest.
+
+    ``METRICS`` is known without importing torch. ``heavy`` evaluators import it when they measure.
+    """
+
+    Params: type[Section]
+    METRICS: tuple[Metric, ...]
+    heavy: bool
+
+    def metrics(self, params: Any, subject: str) -> tuple[Metric, ...]:
+        """Those of ``METRICS`` that are measured of ``subject`` with these parameters."""
+
+    def identity(self, params: Any, subject: str) -> dict[str, Any]:
+        """The parameters that change what comes out for ``subject``: they enter the step's key."""
+
+    def evaluate(self, context: StepContext) -> Measured:
+        """Measures ``inputs["model"]`` on ``inputs["data"]``, quantized ones beside ``inputs["reference"]``.
+
+        Raises EvaluateError when it cannot; it never hands back a made-up figure.
+        """
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An entry under ``evaluate`` in a family file, with its parameters checked."""
+
+    method: str
+    evaluator: Evaluator
+    params: Section
+
+    def metrics(self, subject: str) -> tuple[Metric, ...]:
+        return self.evaluator.metrics(self.params, subject)
+
+    def identity(self, subject: str) -> dict[str, Any]:
+        return self.evaluator.identity(self.params, subject)
+
+
+def evaluation(spec: EvaluatorSpec) -> Evaluation | None:
+    """The evaluation that a spec asks for; None when the evaluator is unknown or its parameters are wrong."""
+    if spec.evaluator not in EVALUATORS:
+        return None
+    evaluator = EVALUATORS.load(spec.evaluator)()
+    try:
+        return Evaluation(spec.evaluator, evaluator, evaluator.Params(**spec.params))
+    except ValidationError:
+        return None
+
+
+def subjects(variant: VariantSpec) -> list[str]:
+    """What is measured of a variant, in the order of tables."""
+    return [BASE, MERGED, *variant.quantize]
+
+
+class Evaluate:
+    name = "evaluate"
+    version = 1
+    heavy = True
+    takes_refused = False
+
+    def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
+        if name is None or variant is None:
+            _tell_problems(desk)
+            return
+        for title, spec in desk.family.evaluate.items():
+            asked = evaluation(spec)
+            for subject in subjects(variant) if asked else []:
+                inputs = _inputs(desk, name, subject)
+                if inputs and asked:
+                    step = Step(self.name, self.version, asked.method, asked.identity(subject), inputs)
+                    desk.add(Place(self.name, name, f"{title}:{subject}"), step)
+
+    def do(self, context: StepContext) -> None:
+        evaluator = EVALUATORS.load(context.step.method)()
+        measured = _measure(evaluator, context)
+        try:
+            metrics = dict(_metrics(evaluator.METRICS, measured.examples))
+        except NothingToCount as error:
+            raise EvaluateError("nothing could be counted", why=str(error)) from error
+        write_text(context.out / EXAMPLES_FILE, "".join(_line(row) for row in measured.examples))
+        write_json(context.out / METRICS_FILE, metrics)
+        context.write_facts({"metrics": metrics, "examples": len(measured.examples), **measured.facts})
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        return ""
+
+
+def read_examples(artifact: Artifact) -> list[dict[str, Any]]:
+    """What was measured of every example, in the order of the data."""
+    with open(artifact.path / EXAMPLES_FILE, "rb") as file:
+        return [json.loads(line) for line in file]
+
+
+def _inputs(desk: Desk, variant: str, subject: str) -> dict[str, str]:
+    """Keys of what a measurement of ``subject`` needs; empty when an earlier stage has told a problem with it."""
+    merged = Place("merge", variant)
+    places = {
+        "data": Place("data", variant, "mix"),
+        "model": {BASE: Place("base", variant), MERGED: merged}.get(subject, Place("quantize", variant, subject)),
+    }
+    if is_quantized(subject):
+        places["reference"] = merged
+    steps = {role: desk.step(place) for role, place in places.items()}
+    return {role: step.key for role, step in steps.items() if step} if all(steps.values()) else {}
+
+
+def _tell_problems(desk: Desk) -> None:
+    for title, spec in desk.family.evaluate.items():
+        if spec.evaluator not in EVALUATORS:
+            desk.problem(f"evaluate.{title}.evaluator", EVALUATORS.unknown(spec.evaluator))
+            continue
+        form = EVALUATORS.load(spec.evaluator).Params
+        try:
+            form(**spec.params)
+        except ValidationError as error:
+            for key, text in _told(error, form):
+                desk.problem(f"evaluate.{title}.{key}", text)
+
+
+def _told(error: ValidationError, form: type[Section]) -> Iterator[tuple[str, str]]:
+    """pydantic's complaints as ``key, sentence``."""
+    for detail in error.errors(include_url=False):
+        key = ".".join(map(str, detail["loc"]))
+        if detail["type"] == "extra_forbidden":
+            known = list(form.model_fields)
+            yield key, f"unknown key.{near(key, known) or ' Known: ' + ', '.join(known) + '.'}"
+        else:
+            message = detail["msg"]
+            yield key, f"{message[:1].lower()}{message[1:]}, not {detail['input']!r}"
+
+
+def _measure(evaluator: Evaluator, context: StepContext) -> Measured:
+    """A crash of any kind is a failed step that says so."""
+    try:
+        return evaluator.evaluate(context)
+    except VariantforgeError:
+        raise
+    except Exception as error:
+        raise EvaluateError(
+            f"measuring with '{context.step.method}' broke off: {type(error).__name__}",
+            why=str(error),
+            next="nothing was scored; if memory ran out, lower max_length, else report this with the command you typed",
+        ) from error
+
+
+def _metrics(metrics: Sequence[Metric], examples: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """``name, {value, low, high, n, better}`` of each metric whose column was measured."""
+    for metric in metrics:
+        if any(metric.total in row for row in examples):
+            yield metric.name, {**interval(metric, examples)._asdict(), "better": metric.better}
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+STAGE = Evaluate()
