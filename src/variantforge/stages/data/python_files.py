@@ -1,0 +1,58 @@
+"""Python sources of installed packages, found by path: nothing is imported, no code of theirs is run."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from variantforge.registry import near
+
+# Tests, editors' toys and bundled copies are not code to learn from.
+_LEFT_OUT = {"test", "tests", "testing", "idlelib", "turtledemo", "lib2to3", "site-packages", "dist-packages"}
+_LEFT_OUT |= {"_vendor", "vendor", "vendored", "node_modules", "build", "dist", "__pycache__"}
+
+
+def of_package(name: str) -> list[Path]:
+    """The .py files of a package or module (``json``, ``email.mime``), sorted; empty when there are none."""
+    roots = [sysconfig.get_path("stdlib"), *(entry for entry in sys.path if entry and Path(entry).is_dir())]
+    origin = ""
+    for part in name.split("."):
+        spec = PathFinder.find_spec(part, roots)
+        if spec is None:
+            return []
+        origin, roots = spec.origin or "", list(spec.submodule_search_locations or [])
+    if roots:
+        return sorted(path for root in roots for path in _sources(Path(root)))
+    return [Path(origin)] if origin.endswith(".py") else []
+
+
+def of_folder(folder: Path) -> list[Path]:
+    """The .py files below a folder, sorted; empty when there is no such folder."""
+    return sorted(_sources(folder)) if folder.is_dir() else []
+
+
+def not_found(name: str) -> str:
+    """The sentence for a package without sources here."""
+    top = name.partition(".")[0]
+    if of_package(top) or top in sys.builtin_module_names:
+        return f"'{name}' has no Python source (it is compiled, or part of another module)"
+    known = [*sys.stdlib_module_names, *packages_distributions()]
+    return f"no package '{name}' is installed.{near(top, known)}"
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for path in root.iterdir():
+        if path.name.startswith(".") or path.name in _LEFT_OUT:
+            continue
+        if path.is_dir():
+            yield from _sources(path)
+        elif path.suffix == ".py" and not _is_test(path.stem):
+            yield path
+
+
+def _is_test(stem: str) -> bool:
+    return stem.startswith("test_") or stem.endswith("_test") or stem in ("test", "tests", "conftest")

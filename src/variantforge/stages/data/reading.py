@@ -1,0 +1,98 @@
+"""The rows of a declared dataset, read from its files or the Hub and brought into canonical content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from variantforge.errors import DataError
+from variantforge.spec.family import RowsDataset
+from variantforge.stages.data.formats import FORMATS, Shape, no_column, recognise
+from variantforge.stages.data.hub import open_hub
+from variantforge.stages.data.sources import BadRow, Record, Table, open_table
+from variantforge.step import Pin
+
+
+class Reading:
+    """Iterate once, for records whose values are content; then ``facts`` tells which format was read, and why.
+
+    ``files``: names under ``pin.at``, when that is a folder.
+    """
+
+    def __init__(self, name: str, section: RowsDataset, pin: Pin, files: Sequence[str]) -> None:
+        self._name, self._section, self._pin, self._files = name, section, pin, files
+        self._shape = None if section.format == "auto" else recognise({}, section.format, section.columns)
+        self._seen: dict[str, None] = {}  # columns met so far, in order
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        if self._shape is None:
+            return {"format": "auto", "format_why": "no row could be read", "ignored_columns": []}
+        used = {self._shape.column(field) for field in FORMATS[self._shape.name].fields}
+        ignored = sorted(self._seen.keys() - used)
+        return {"format": self._shape.name, "format_why": self._shape.why, "ignored_columns": ignored}
+
+    def __iter__(self) -> Iterator[Record]:
+        tables = self._tables()
+        for index, table in enumerate(tables):
+            self._prove_columns(table)
+            for record in table.records:
+                done = (index + record.done) / len(tables)
+                yield Record(record.place, self._content(record), done)
+        self._prove_named_columns_were_met()
+
+    def _tables(self) -> list[Table]:
+        at, path = self._pin.at, self._section.path
+        if at.startswith("hub:"):
+            repo, _, commit = at.removeprefix("hub:").partition("@")
+            return [open_hub(repo, commit or None, subset=self._section.subset, split=self._section.split)]
+        if Path(at).is_file():
+            return [open_table(Path(at), path)]
+        whole = len(self._files) == 1 and path.endswith(self._files[0])  # the path names the file, not a folder
+        return [open_table(Path(at, file), path if whole else f"{path.rstrip('/')}/{file}") for file in self._files]
+
+    def _content(self, record: Record) -> dict[str, Any] | BadRow:
+        values = record.values
+        if isinstance(values, BadRow):
+            return values
+        self._seen.update(dict.fromkeys(values))
+        if self._shape is None:
+            self._shape = self._recognised(record.place, values)
+        try:
+            return self._shape.content(values)
+        except BadRow as bad:
+            return bad
+
+    def _recognised(self, place: str, values: Mapping[str, Any]) -> Shape:
+        shape = recognise(values, self._section.format, self._section.columns)
+        if shape is None:
+            known = "\n".join(f"{name}: {', '.join(form.required)}" for name, form in FORMATS.items())
+            raise DataError(
+                f"{place}  no known format has the columns: {', '.join(values) or 'none'}",
+                why=f"The formats and the columns that each needs:\n{known}",
+                next=f"name the format and its columns, e.g. datasets.{self._name}: "
+                f"{{format: text, columns: {{text: {next(iter(values), 'body')}}}}}",
+            )
+        return shape
+
+    def _prove_columns(self, table: Table) -> None:
+        """A header is known before the rows: what it lacks is told once, not once a row."""
+        if table.columns is not None and self._shape is not None:
+            for column in self._shape.needed + self._shape.named:
+                if column not in table.columns:
+                    raise self._missing(table.name, column, table.columns)
+
+    def _prove_named_columns_were_met(self) -> None:
+        for column in self._section.columns.values():
+            if self._seen and column not in self._seen:
+                raise self._missing(self._section.path, column, list(self._seen))
+
+    def _missing(self, place: str, column: str, present: Sequence[str]) -> DataError:
+        field = {column: field for field, column in self._section.columns.items()}.get(column, column)
+        return DataError(
+            f"{place}  {no_column(column, present)}",
+            why=f"Dataset '{self._name}' needs it for the field '{field}'"
+            + (f" of the format {self._section.format}." if self._section.format != "auto" else "."),
+            next=f"correct datasets.{self._name}.columns: {{{field}: <column of the file>}}",
+        )

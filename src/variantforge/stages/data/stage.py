@@ -1,0 +1,134 @@
+"""Data: the rows of each dataset that some variant uses, and for each variant the mix that it trains on.
+
+Planned as ``rows`` (one step a dataset, shared by variants) and ``mix`` (one step a variant).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import TypeAdapter
+
+from variantforge.errors import DataError
+from variantforge.spec.family import DatasetSpec, DeduplicateSpec, FamilySpec, PythonSourceDataset, VariantSpec
+from variantforge.stages.data import clean, mix
+from variantforge.stages.data.pinning import Pinned, digest_of, pin_python, pin_rows
+from variantforge.stages.data.python_source import Mining
+from variantforge.stages.data.reading import Reading
+from variantforge.stages.stage import Desk, Place
+from variantforge.step import Artifact, Step, StepContext
+
+DEFAULT_FRACTION = 0.05
+
+
+class DataStage:
+    name = "data"
+    version = 1
+    heavy = False
+    takes_refused = False
+
+    def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
+        if name is None or variant is None:
+            return
+        used = [dataset for dataset, weight in variant.data.mix.items() if weight > 0]
+        rows = {dataset: self._rows(desk, dataset) for dataset in used}
+        if variant.data.by == "tokens":
+            if mix.BASE in rows:
+                desk.problem(f"datasets.{mix.BASE}", "where shares count tokens, no dataset can be named 'base'")
+            rows[mix.BASE] = desk.step(Place("base", name))
+        inputs = {role: step.key for role, step in rows.items() if step}
+        if len(inputs) < len(rows):
+            return
+        params = {"data": variant.data.identity(), **_deduplicate(desk.family)}
+        desk.add(Place("data", name, "mix"), Step("data", self.version, "mix", params, inputs))
+
+    def _rows(self, desk: Desk, dataset: str) -> Step | None:
+        place = Place("data", None, dataset)
+        section = desk.family.datasets[dataset]
+        if step := desk.step(place):
+            return step
+        pinned: Pinned | None
+        if isinstance(section, PythonSourceDataset):
+            pinned = pin_python(desk, dataset, section)
+        else:
+            pinned = pin_rows(desk, dataset, section)
+        fraction = heldout_fraction(desk)
+        if pinned is None or fraction is None:
+            return None
+        policy = desk.family.data_policy
+        params = {
+            "name": dataset,
+            "dataset": section.identity(),
+            "on_bad_row": policy.on_bad_row,
+            "fraction": fraction,
+            **_deduplicate(desk.family),
+        }
+        step = Step("data", self.version, "rows", params, pins=pinned.pins, hints={"files": pinned.files})
+        return desk.add(place, step)
+
+    def do(self, context: StepContext) -> None:
+        if context.step.method == "mix":
+            mix.mix(context)
+        else:
+            _do_rows(context)
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        return ""
+
+
+def heldout_fraction(desk: Desk) -> float | None:
+    """The share of rows kept from training, as the perplexity evaluations ask; 0 without one; None after a problem."""
+    fractions = {
+        name: section.params.get("fraction", DEFAULT_FRACTION)
+        for name, section in desk.family.evaluate.items()
+        if section.evaluator == "perplexity"
+    }
+    for name, fraction in fractions.items():
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
+            desk.problem(f"evaluate.{name}.fraction", "a share of the rows: a number above 0 and below 1")
+            return None
+    if len(set(fractions.values())) > 1:
+        last = list(fractions)[-1]
+        told = ", ".join(f"{name}: {fraction}" for name, fraction in fractions.items())
+        desk.problem(f"evaluate.{last}.fraction", f"rows are held out once, so one fraction for all; given: {told}")
+        return None
+    return float(next(iter(fractions.values()), 0.0))
+
+
+def _deduplicate(family: FamilySpec) -> dict[str, object]:
+    section = family.data_policy.deduplicate.identity()
+    return {"deduplicate": section} if section else {}
+
+
+def _prove_unchanged(step: Step, files: Mapping[str, list[str]]) -> None:
+    """The rows must come from the bytes that the key stands for, not from an edit made since the plan was laid out."""
+    for role, pin in step.pins.items():
+        if not pin.at.startswith("hub:") and digest_of(pin, files.get(role, [])) != pin.digest:
+            raise DataError(
+                f"the files of dataset '{step.params['name']}' were changed while they were read",
+                next="run the same command again: it plans with the files as they are now",
+            )
+
+
+def _do_rows(context: StepContext) -> None:
+    step = context.step
+    name, files = step.params["name"], step.hints.get("files", {})
+    section: DatasetSpec = TypeAdapter(DatasetSpec).validate_python(step.params["dataset"])
+    rows: Mining | Reading
+    if isinstance(section, PythonSourceDataset):
+        rows = Mining(section, step.pins, files)
+    else:
+        rows = Reading(name, section, step.pins["data"], files.get("data", []))
+    rules = clean.Rules(
+        name,
+        fraction=step.params["fraction"],
+        deduplicate=DeduplicateSpec(**step.params.get("deduplicate", {})).exact,
+        skip_bad=step.params["on_bad_row"] == "skip",
+        limit=section.limit,
+    )
+    tally = clean.sift(context, rows, rules)
+    _prove_unchanged(step, files)
+    context.write_facts({**tally.facts, **rows.facts, "fraction": rules.fraction})
+
+
+STAGE = DataStage()
