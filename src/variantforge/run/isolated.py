@@ -15,14 +15,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from variantforge.errors import Interrupted, StepError, VariantforgeError
 from variantforge.run.executor import Job
 
 # Imported once by the fork server. Importing starts no threads and no device, so that forking stays safe.
-PRELOAD = ["variantforge.run.heavy", "variantforge.cli.app"]
+PRELOAD = ("variantforge.run.heavy", "variantforge.cli.app")
 GRACE_S = 30.0  # what a step gets to save its work after a stop was asked for
 _SECRETS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "CREDENTIAL")
 _PR_SET_PDEATHSIG = 1
@@ -31,11 +31,11 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 class Isolated:
-    """A fork of the fork server for each step."""
+    """A fork of the fork server for each step. One server serves a process, with the first ``preload`` it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, preload: Sequence[str] = PRELOAD) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        self._context.set_forkserver_preload(list(preload))
 
     def warm_up(self) -> None:
         """Starts the fork server, without waiting for its imports."""

@@ -1,0 +1,99 @@
+"""A step in its own process: what comes back, what is kept from it, and that it never outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.run import toys
+from variantforge.errors import Interrupted, NonFiniteLoss, StepError
+from variantforge.run.isolated import Isolated
+from variantforge.step import Pin, Step
+
+
+def job(kind: type, folder: Path, **pins: Pin) -> Any:
+    for name in ("out", "scratch"):
+        (folder / name).mkdir()
+    return kind(Step("train", 1, "toy", pins=pins), {}, folder / "out", folder / "scratch", "toy")
+
+
+def run(made: Any, stopping: Any = lambda: False) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    Isolated(preload=[]).run(made, events.append, stopping)
+    return events
+
+
+def test_a_step_runs_elsewhere_and_its_events_come_back(tmp_path: Path) -> None:
+    assert run(job(toys.TellingJob, tmp_path))
+    assert int((tmp_path / "out" / "pid").read_text()) != os.getpid()
+
+
+def test_a_named_error_comes_back_whole(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss) as caught:
+        run(job(toys.FailingJob, tmp_path))
+    assert (caught.value.why, caught.value.next) == ("learning_rate 9", "lower it")
+
+
+def test_an_unforeseen_error_comes_back_as_a_step_error(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="ZeroDivisionError: unforeseen"):
+        run(job(toys.CrashingJob, tmp_path))
+
+
+def test_a_step_killed_for_its_memory_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="killed") as caught:
+        run(job(toys.KilledJob, tmp_path))
+    assert "memory" in caught.value.why
+
+
+def test_a_step_asked_to_stop_saves_first(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="step 3"):
+        run(job(toys.PatientJob, tmp_path), stopping=lambda: True)
+    assert (tmp_path / "scratch" / "checkpoint").read_text() == "saved"
+
+
+def test_a_step_sees_no_token_but_one_that_reads_the_hub(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "os.environ['HF_TOKEN'] = 'hf_canary'\n"
+        "from tests.run.test_isolated import job, run, toys, Pin\n"
+        "pins = {'model': Pin('x', sys.argv[2])}\n"
+        "print(run(job(toys.TellingJob, Path(sys.argv[1]), **pins))[0]['text'])\n"
+        "assert os.environ['HF_TOKEN'] == 'hf_canary'"
+    )
+    for name, at, told in (("local", "/data/rows", "None"), ("hub", "hub:org/name@abc", "hf_canary")):
+        (tmp_path / name).mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / name), at], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == f"HF_TOKEN is {told}"
+
+
+def test_a_step_dies_with_its_parent(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from tests.run.test_isolated import job, toys, Isolated\n"
+        "patient = job(toys.PatientJob, Path(sys.argv[1]))\n"
+        "Isolated(preload=[]).run(patient, lambda event: print(event['pid'], flush=True), lambda: False)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 30
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
