@@ -11,14 +11,14 @@ STAGES: Registry[Stage] = Registry(
     "stages",
     "stage",
     {
-        "base": "variantforge.stages.base:STAGE",
+        "base": "variantforge.stages.base.stage:STAGE",
         "data": "variantforge.stages.data.stage:STAGE",
         "train": "variantforge.stages.train.stage:STAGE",
         "merge": "variantforge.stages.merge:STAGE",
         "quantize": "variantforge.stages.quantize.stage:STAGE",
         "evaluate": "variantforge.stages.evaluate.stage:STAGE",
         "gate": "variantforge.stages.gate:STAGE",
-        "card": "variantforge.stages.card:STAGE",
+        "card": "variantforge.stages.card.stage:STAGE",
         "publish": "variantforge.stages.publish.stage:STAGE",
     },
 )

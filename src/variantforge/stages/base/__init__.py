@@ -1,0 +1,1 @@
+"""The base model: pinned, looked at, materialised."""

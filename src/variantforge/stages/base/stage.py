@@ -1,0 +1,113 @@
+"""The base model: pinned, looked at, and materialised once as clean bf16 safetensors.
+
+Nothing from a model is executed: pickles and models with code of their own are refused, GGUF and safetensors
+headers are checked in pure Python before any other parser reads them.
+"""
+
+from __future__ import annotations
+
+from variantforge.errors import BaseError
+from variantforge.refs import Ref
+from variantforge.spec.family import FamilySpec, VariantSpec
+from variantforge.stages.base.look import BaseFacts, inspect_base
+from variantforge.stages.stage import Desk, Place
+from variantforge.step import Artifact, Step, StepContext
+
+
+class BaseStage:
+    name = "base"
+    version = 1
+    heavy = True
+    takes_refused = False
+
+    def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
+        if name is None or variant is None:
+            return
+        found = find_base(desk, name, variant)
+        if found is None:
+            return
+        step, facts, key = found
+        if variant.kind == "instruct" and facts.has_template is False:
+            desk.problem(
+                f"variants.{name}.kind",
+                f"'instruct' needs a chat template, and the base at {key} has none: "
+                "use an instruct model as base, or another kind",
+            )
+        if facts.license == "" and desk.family.base.license == "inherit":
+            desk.problem(
+                "base.license", f"the base at {key} does not name its licence: write its id here, e.g. apache-2.0"
+            )
+        desk.add(Place("base", name), step)
+
+    def do(self, context: StepContext) -> None:
+        from variantforge.stages.base.materialise import materialise
+
+        materialise(context)
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        return ""
+
+
+STAGE = BaseStage()
+
+
+def find_base(desk: Desk, name: str, variant: VariantSpec) -> tuple[Step, BaseFacts, str] | None:
+    """The base step of a variant, what is known of it, and the key path that names it; None after a problem."""
+    model, revision, key = base_of(desk.family, name, variant)
+    ref = _with_revision(desk, Ref.parse(model), revision)
+    pin = desk.pin(ref, key=key) if ref else None
+    if pin is None:
+        return None
+    try:
+        facts = inspect_base(pin)
+    except BaseError as error:
+        desk.problem(key, one_sentence(error))
+        return None
+    return Step("base", STAGE.version, facts.method, pins={"model": pin}), facts, key
+
+
+def base_of(family: FamilySpec, name: str, variant: VariantSpec) -> tuple[str, str | None, str]:
+    """Model, revision and key path of a variant's base: its own, else that of the variant it starts from, else the
+    family's."""
+    seen: set[str] = set()
+    while variant.base is None and variant.from_ in family.variants and name not in seen:
+        seen.add(name)
+        name, variant = str(variant.from_), family.variants[str(variant.from_)]
+    if variant.base is not None:
+        return variant.base, None, f"variants.{name}.base"
+    return family.base.model, family.base.revision, "base.model"
+
+
+def base_license(desk: Desk, name: str) -> str:
+    """The licence of a variant's base, for stages that plan after this one: what the family states, else what the
+    base says; '' when only the materialised base will tell (``license`` in its facts), or when it has no base."""
+    if desk.family.base.license != "inherit":
+        return desk.family.base.license
+    step = desk.step(Place("base", name))
+    return (inspect_base(step.pins["model"]).license or "") if step else ""
+
+
+def base_name(desk: Desk, name: str) -> str:
+    """What people call a variant's base: its Hub id, the name its files give, else the last part of its ref."""
+    ref = Ref.parse(base_of(desk.family, name, desk.family.variants[name])[0])
+    if ref.kind == "hub":
+        return ref.name
+    step = desk.step(Place("base", name))
+    named = inspect_base(step.pins["model"]).name if step else ""
+    return named or ref.name.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
+
+
+def one_sentence(error: BaseError) -> str:
+    return "; ".join(part for part in (error.what, error.why, error.next) if part)
+
+
+def _with_revision(desk: Desk, ref: Ref, revision: str | None) -> Ref | None:
+    if revision is None:
+        return ref
+    if ref.kind != "hub":
+        desk.problem("base.revision", "only a model on the Hub has revisions; leave this out")
+        return None
+    if ref.revision not in (None, revision):
+        desk.problem("base.revision", f"base.model already says @{ref.revision}; write one of the two")
+        return None
+    return Ref(ref.kind, ref.name, revision)
