@@ -11,15 +11,15 @@ import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from variantforge.errors import QuantizeError
-from variantforge.stages.quantize.gguf_types import TYPES, type_name
+from variantforge.stages.quantize.gguf_types import TYPES, ModelShape, Tensor, type_name
 
 if TYPE_CHECKING:
     import numpy as np
+    from typing_extensions import Buffer
 
 ALIGNMENT = 32  # bytes; ggml's default, and what llama-quantize always writes
 _VERSIONS = (2, 3)
@@ -45,23 +45,6 @@ class Field(NamedTuple):
     def value(self) -> Any:
         """The number, text or list it holds."""
         return _Cursor(self.raw).value(self.kind)
-
-
-class Tensor(NamedTuple):
-    """One entry of the tensor table. ``shape`` is ggml's: the length of a row comes first."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: str
-
-    @property
-    def elements(self) -> int:
-        return prod(self.shape)
-
-    @property
-    def size_bytes(self) -> int:
-        block, block_bytes = TYPES[self.type].block, TYPES[self.type].block_bytes
-        return self.elements // block * block_bytes
 
 
 class _Cursor:
@@ -157,10 +140,26 @@ class GgufFile:
         return flat.reshape(tensor.elements // tensor.shape[0], -1)
 
     @property
+    def shape(self) -> ModelShape:
+        """What llama.cpp's choice of types depends on. Per-layer head counts: the first layer's, as there."""
+        heads = _first(self.hyperparameter("attention.head_count", 0))
+        return ModelShape(
+            architecture=self.architecture,
+            layers=self.hyperparameter("block_count", 0),
+            heads=heads,
+            value_heads=_first(self.hyperparameter("attention.head_count_kv", heads)),
+            experts=self.hyperparameter("expert_count", 0),
+        )
+
+    @property
     def bits_per_weight(self) -> float:
         """Bits of tensor data per element, over the whole file."""
         tensors = self.tensors.values()
         return 8 * sum(t.size_bytes for t in tensors) / sum(t.elements for t in tensors)
+
+
+def _first(value: Any) -> int:
+    return int(value[0] if isinstance(value, list) else value)
 
 
 def _read_header(data: mmap.mmap) -> tuple[dict[str, Field], dict[str, Tensor], dict[str, int]]:
@@ -195,15 +194,12 @@ def _read_tensor(cursor: _Cursor) -> tuple[Tensor, int]:
 
 
 def write_gguf(
-    file: IO[bytes],
-    fields: Mapping[str, Field],
-    tensors: Sequence[Tensor],
-    payloads: Iterable[bytes | np.ndarray[Any, Any]],
+    file: IO[bytes], fields: Mapping[str, Field], tensors: Sequence[Tensor], data: Iterable[Iterable[Buffer]]
 ) -> None:
-    """Writes a whole file; ``payloads`` are asked for one at a time, in the order of ``tensors``."""
+    """Writes a whole file. ``data`` gives for each tensor its bytes, in pieces, and is asked for one at a time."""
     file.write(_header(fields, tensors))
-    for tensor, payload in zip(tensors, payloads, strict=True):
-        size_bytes = file.write(memoryview(payload).cast("B"))
+    for tensor, pieces in zip(tensors, data, strict=True):
+        size_bytes = sum(file.write(memoryview(piece).cast("B")) for piece in pieces)
         if size_bytes != tensor.size_bytes:
             raise QuantizeError(f"{tensor.name}: {size_bytes} bytes made, {tensor.size_bytes} expected")
         file.write(bytes(_padded(size_bytes) - size_bytes))

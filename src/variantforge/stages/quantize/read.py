@@ -7,12 +7,13 @@ by side), leaves a tied output head out, and has names of its own; all three are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from variantforge.errors import EvaluateError
 from variantforge.stages.quantize.gguf_file import GgufFile
+from variantforge.stages.quantize.gguf_types import TYPES, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ def dequantized_state(path: Path, hf_config: Any) -> dict[str, torch.Tensor]:
     file = GgufFile.open(path)
     known = ARCHITECTURES.get(file.architecture)
     if known and hf_config.model_type in known.model_types:
-        state = dict(_renamed(file, known.rotary_pairs, hf_config))
+        state = {hf_name(name): tensor for name, tensor in weights(file)}
         if hf_config.tie_word_embeddings:
             state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
     else:
@@ -70,37 +71,36 @@ def dequantized_state(path: Path, hf_config: Any) -> dict[str, torch.Tensor]:
 
 def dequantized(file: GgufFile, name: str) -> np.ndarray[Any, Any]:
     """One tensor as float32, in torch's order of dimensions: ``[..., rows, columns]``."""
+    tensor = file.tensors[name]
+    return as_float32(file.data(name), tensor).reshape(tensor.shape[::-1])
+
+
+def as_float32(rows: np.ndarray[Any, Any], tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Rows of a tensor, as they are stored, as float32 ``[rows, columns]``."""
     import libgguf
     import numpy as np
 
-    tensor, rows = file.tensors[name], file.data(name)
     if tensor.type == "BF16":
-        values = (rows.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    elif tensor.type in _STORED:
-        values = rows.view(_STORED[tensor.type]).astype(np.float32)
-    else:
-        values = libgguf.dequantize_rows(rows, _libgguf_type(tensor.type), tensor.shape[0])
-    return values.reshape(tensor.shape[::-1])
+        return (rows.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    if tensor.type in _STORED:
+        return rows.view(_STORED[tensor.type]).astype(np.float32)
+    values: np.ndarray[Any, Any] = libgguf.dequantize_rows(rows, TYPES[tensor.type].number, tensor.shape[0])
+    return values
 
 
-def _libgguf_type(name: str) -> int:
-    from variantforge.stages.quantize.gguf_types import TYPES
-
-    return TYPES[name].number
-
-
-def _renamed(file: GgufFile, rotary_pairs: bool, hf_config: Any) -> Iterator[tuple[str, torch.Tensor]]:
+def weights(file: GgufFile, layers: Container[int] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name in the file, and float32 values as transformers orders them; of these ``layers`` only (-1: outside)."""
     import torch
 
-    heads = {"attn_q": hf_config.num_attention_heads, "attn_k": hf_config.num_key_value_heads}
-    for name in file.tensors:
-        if name in _NOT_WEIGHTS:
+    heads = {"attn_q": file.shape.heads, "attn_k": file.shape.value_heads}
+    rotary_pairs = ARCHITECTURES[file.architecture].rotary_pairs
+    for name, tensor in file.tensors.items():
+        if name in _NOT_WEIGHTS or (layers is not None and tensor.layer not in layers):
             continue
-        values = dequantized(file, name)
-        part = name.rsplit(".", 2)[-2]
+        values, part = dequantized(file, name), name.split(".")[-2]
         if rotary_pairs and part in heads:
             values = _in_halves(values, heads[part])
-        yield hf_name(name), torch.from_numpy(values)
+        yield name, torch.from_numpy(values)
 
 
 def hf_name(name: str) -> str:

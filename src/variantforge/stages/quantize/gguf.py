@@ -1,0 +1,112 @@
+"""``gguf:TYPE``: one file that llama.cpp and all that is built on it can run.
+
+All types of a variant are rounded from one 16-bit file (``gguf:source``), which llama.cpp's converter makes once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from variantforge.errors import Interrupted, QuantizeError
+from variantforge.fsops import link_or_copy
+from variantforge.stages.quantize.gguf_file import GgufFile
+from variantforge.stages.quantize.gguf_source import convert
+from variantforge.stages.quantize.gguf_types import FILE_TYPES, choose_types
+from variantforge.stages.quantize.gguf_write import quantize_file
+from variantforge.stages.quantize.llama_cpp import QUANTIZE, find_quantize, run_tool
+from variantforge.stages.quantize.quantizer import quantize_step
+from variantforge.stages.quantize.read import as_float32
+from variantforge.stages.stage import Desk, Place
+from variantforge.step import StepContext
+
+FILE = "model.gguf"
+SOURCE = "source"
+_SAMPLED_ROWS = 8  # of each tensor, from its beginning and from its end
+
+
+class Gguf:
+    types = tuple(FILE_TYPES)
+
+    def inputs(self, desk: Desk, variant: str, type: str) -> Mapping[str, str] | None:
+        base, model = desk.step(Place("base", variant)), desk.step(Place("merge", variant))
+        if base is None or model is None:
+            return None
+        source = quantize_step("gguf", SOURCE, {"model": model.key, "base": base.key})
+        return {"source": desk.add(Place("quantize", variant, f"gguf:{SOURCE}"), source).key}
+
+    def do(self, context: StepContext) -> None:
+        type, target = context.step.params["type"], context.out / FILE
+        if type == SOURCE:
+            file = convert(context, target)
+        else:
+            source = GgufFile.open(context.inputs["source"].path / FILE)
+            _quantize(source, target, type, context)
+            file = GgufFile.open(target)
+            _check_inventory(file, source, type, context)
+        _check_finite(file)
+        context.write_facts(
+            {
+                "format": f"gguf:{type}",
+                "file": FILE,
+                "size_bytes": target.stat().st_size,
+                "bits_per_weight": round(file.bits_per_weight, 4),
+                "tensor_types": dict(sorted(Counter(tensor.type for tensor in file.tensors.values()).items())),
+            }
+        )
+
+
+def _quantize(source: GgufFile, target: Path, type: str, context: StepContext) -> None:
+    """With ``llama-quantize`` when it is there, else in process; the bytes are the same."""
+    program = find_quantize()
+    if type == "BF16":
+        link_or_copy(source.path, target)
+    elif program:
+        context.note(f"quantized with {QUANTIZE}")
+        _run_quantize(program, source, target, type, context)
+    else:
+        context.note("quantized in process with libgguf")
+        quantize_file(source, target, type, lambda done, total: _went_on(context, done, total))
+
+
+def _went_on(context: StepContext, done: int, total: int) -> None:
+    context.progress(done, total, "tensor")
+    if context.stopping():
+        raise Interrupted(f"stopped while making {context.label or 'a GGUF file'}")
+
+
+def _run_quantize(program: Path, source: GgufFile, target: Path, type: str, context: StepContext) -> None:
+    def watch(line: str) -> None:
+        if counted := re.match(r"\[\s*(\d+)/\s*(\d+)\]", line):
+            context.progress(int(counted[1]), int(counted[2]), "tensor")
+
+    if last_lines := run_tool([program, source.path, target, type], context, watch):
+        raise QuantizeError(
+            f"{QUANTIZE} failed",
+            why="\n".join(last_lines),
+            next=f"use a newer llama.cpp, or take {QUANTIZE} off PATH and LLAMA_CPP_DIR to quantize in process",
+        )
+
+
+def _check_inventory(file: GgufFile, source: GgufFile, type: str, context: StepContext) -> None:
+    """Every tensor of the source is there in its shape, the template too; types other than ours are told."""
+    for name, tensor in source.tensors.items():
+        if name not in file.tensors or file.tensors[name].elements != tensor.elements:
+            raise QuantizeError(f"{FILE} lacks the tensor {name}, or holds it in another shape", next="run it again")
+    if file.chat_template != source.chat_template:
+        raise QuantizeError(f"{FILE} lost the chat template", next="run it again")
+    chosen = choose_types(type, source.shape, source.tensors.values())
+    if differing := [name for name, kind in chosen.items() if file.tensors[name].type != kind]:
+        context.note(f"this {QUANTIZE} chose other types than usual for {len(differing)} tensors, e.g. {differing[0]}")
+
+
+def _check_finite(file: GgufFile) -> None:
+    import numpy as np
+
+    for name, tensor in file.tensors.items():
+        rows = file.data(name)
+        for sample in (rows[:_SAMPLED_ROWS], rows[-_SAMPLED_ROWS:]):
+            if not np.isfinite(as_float32(sample, tensor)).all():
+                raise QuantizeError(f"{name} holds weights that are not finite in {FILE}", next="choose gguf:BF16")

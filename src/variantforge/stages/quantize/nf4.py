@@ -1,0 +1,126 @@
+"""``nf4``: a transformers folder in bitsandbytes' 4-bit NormalFloat, as QLoRA uses it (doubly quantized, bf16 compute).
+
+Embeddings and the output head stay in bf16. Made on the CPU, so that equal models give equal bytes everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variantforge.errors import QuantizeError
+from variantforge.fsops import copy_file
+from variantforge.stages.models import load_model, quiet
+from variantforge.stages.stage import Desk
+from variantforge.step import StepContext
+
+if TYPE_CHECKING:
+    import torch
+
+_COPIED = ("tokenizer*", "*.jinja", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
+_PROBE_TOKENS = 32
+
+
+class Nf4:
+    types: tuple[str, ...] = ()
+
+    def inputs(self, desk: Desk, variant: str, type: str) -> Mapping[str, str]:
+        return {}
+
+    def do(self, context: StepContext) -> None:
+        source, target = context.inputs["model"].path / "model", context.out / "model"
+        context.progress(0, 3, "phase")
+        model = _quantized(source)
+        expected = _logits(model)
+        context.progress(1, 3, "phase")
+        with quiet():
+            model.save_pretrained(target)  # type: ignore[operator]
+        _copy_tokenizer(source, target)
+        context.progress(2, 3, "phase")
+        reloaded = load_model(target, dtype="bfloat16", device="cpu")
+        _check_same(expected, _logits(reloaded))
+        context.write_facts(_facts(target, reloaded, context))
+        context.progress(3, 3, "phase")
+
+
+def _quantized(source: Path) -> torch.nn.Module:
+    """The model with its linear layers in NF4, in memory. Raises QuantizeError."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    try:
+        with quiet():
+            model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
+                source,
+                quantization_config=nf4,
+                dtype=torch.bfloat16,
+                device_map={"": "cpu"},
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
+    except ImportError as error:
+        raise QuantizeError("nf4 needs bitsandbytes", why=str(error), next="pip install bitsandbytes") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise QuantizeError("the merged model could not be quantized to NF4", why=str(error)) from error
+    return model.eval()
+
+
+def _logits(model: torch.nn.Module) -> torch.Tensor:
+    """What the model says to a few fixed tokens: ``[tokens, vocabulary]``."""
+    import torch
+
+    vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    tokens = torch.arange(_PROBE_TOKENS).mul(7919).remainder(vocabulary)[None]  # spread over the vocabulary
+    with torch.inference_mode():
+        logits: torch.Tensor = model(input_ids=tokens).logits[0].float()
+    return logits
+
+
+def _check_same(expected: torch.Tensor, found: torch.Tensor) -> None:
+    if not expected.isfinite().all():
+        raise QuantizeError("the NF4 model gives values that are not finite", next="quantize to another format")
+    if not expected.equal(found):
+        raise QuantizeError(
+            "the saved NF4 folder does not give the same answers as the model in memory",
+            why=f"largest difference of a logit: {(expected - found).abs().max().item():.3g}",
+            next="pip install --upgrade bitsandbytes transformers, then run it again",
+        )
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    for pattern in _COPIED:
+        for file in source.glob(pattern):
+            copy_file(file, target / file.name)
+
+
+def _facts(target: Path, model: torch.nn.Module, context: StepContext) -> dict[str, Any]:
+    parts = sorted(target.glob("*.safetensors"))
+    size_bytes, tensor_types = _inventory(parts)
+    parameters = model.num_parameters()  # type: ignore[operator]
+    return {
+        "format": "nf4",
+        "file": "model",
+        "size_bytes": sum(part.stat().st_size for part in parts),
+        "bits_per_weight": round(8 * size_bytes / parameters, 4),
+        "tensor_types": tensor_types,
+    }
+
+
+def _inventory(parts: list[Path]) -> tuple[int, dict[str, int]]:
+    """Bytes of all tensors, and how many there are of each type; scales count into the bytes only."""
+    size_bytes, types = 0, Counter[str]()
+    for part in parts:
+        for name, entry in safetensors_header(part).items():
+            size_bytes += entry["data_offsets"][1] - entry["data_offsets"][0]
+            if ".weight." not in name:
+                types["nf4" if entry["dtype"] == "U8" else entry["dtype"]] += 1
+    return size_bytes, dict(sorted(types.items()))

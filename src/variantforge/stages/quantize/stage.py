@@ -1,0 +1,60 @@
+"""The merged model of a variant, in each format its ``quantize`` list names."""
+
+from __future__ import annotations
+
+from variantforge.registry import near
+from variantforge.spec.family import VariantSpec
+from variantforge.stages.quantize import QUANTIZERS
+from variantforge.stages.quantize.quantizer import VERSION, quantize_step
+from variantforge.stages.stage import Desk, Place
+from variantforge.step import Artifact, Step, StepContext
+
+class Quantize:
+    name = "quantize"
+    version = VERSION
+    heavy = True
+    takes_refused = False
+
+    def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
+        if name is None or variant is None:
+            return
+        for index, entry in enumerate(variant.quantize):
+            if complaint := _complaint(entry, variant.quantize[:index]):
+                desk.problem(f"{desk.at_key}.quantize[{index}]", complaint)
+            else:
+                _lay_out(desk, name, entry)
+
+    def do(self, context: StepContext) -> None:
+        QUANTIZERS.load(context.step.method)().do(context)
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        return ""
+
+
+def _complaint(entry: str, earlier: list[str]) -> str:
+    """What is wrong with an entry of ``quantize``, as a sentence; '' when nothing is."""
+    method, colon, type = entry.partition(":")
+    if method not in QUANTIZERS:
+        return QUANTIZERS.unknown(method)
+    if entry in earlier:
+        return f"'{entry}' stands here twice"
+    types = QUANTIZERS.load(method).types
+    if not types and colon:
+        return f"{method} takes no type: write {method}"
+    if types and type not in types:
+        wrong = f"{method} has no type '{type}'." if type else f"{method} needs a type, e.g. {method}:{types[0]}."
+        return wrong + (near(type.upper(), list(types)) or f" Types: {', '.join(types)}.")
+    return ""
+
+
+def _lay_out(desk: Desk, name: str, entry: str) -> None:
+    method, _, type = entry.partition(":")
+    model = desk.step(Place("merge", name))
+    if model is None:
+        return
+    inputs = QUANTIZERS.load(method)().inputs(desk, name, type)
+    if inputs is not None:
+        desk.add(Place("quantize", name, entry), quantize_step(method, type, {"model": model.key, **inputs}))
+
+
+STAGE = Quantize()
