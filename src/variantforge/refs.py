@@ -41,9 +41,10 @@ class Ref:
         name, at, revision = text.partition("@")
         if _HUB.fullmatch(name) and (not at or _REVISION.fullmatch(revision)):
             return cls("hub", name, revision or None)
+        hint = f". Did you mean './{text}'?" if text and "/" not in text and " " not in text else ""
         raise ValueError(
             f"{text!r} is neither a Hub id (org/name or org/name@revision), "
-            "a local path (./folder, ../file, /path), nor package:distribution/file"
+            f"a local path (./folder, ../file, /path), nor package:distribution/file{hint}"
         )
 
     def __str__(self) -> str:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import takewhile
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from variantforge.registry import near
-from variantforge.spec.family import FamilySpec, PythonSourceDataset, TrainSpec, dataset_form
-from variantforge.spec.places import Places
+from variantforge.spec.family import (
+    AdapterSpec,
+    DefaultsSpec,
+    FamilySpec,
+    PythonSourceDataset,
+    TrainSpec,
+    VariantSpec,
+    dataset_form,
+)
+from variantforge.spec.owned_args import owned
+from variantforge.spec.places import Places, spell_path
 from variantforge.spec.trainer_args import TRAINER_CONFIGS, trainer_arguments
 from variantforge.spec.words import describe, listed, not_an_option
 from variantforge.spec.yaml_events import Complaint, KeyPath
@@ -42,7 +53,8 @@ def complaints_of(error: ValidationError, places: Places) -> list[Complaint]:
     by_path: dict[KeyPath, list[Any]] = {}
     for detail in error.errors(include_url=False):
         path = written_path(detail["loc"], places)
-        if not _is_unread(path, places):
+        lacks = detail["type"] == "missing" and places.gaps(path[:-1])
+        if not lacks and not places.unread(path):
             by_path.setdefault(path, []).append(detail)
     parents = {path[:length] for path in by_path for length in range(len(path))}
     for path in parents & by_path.keys():
@@ -71,16 +83,6 @@ def written_path(loc: Sequence[str | int], places: Places) -> KeyPath:
             continue
         path.append(part)
     return tuple(path)
-
-
-def _is_unread(path: KeyPath, places: Places) -> bool:
-    node = places.root
-    for part in path:
-        children: Any = node.children
-        if node.unread or not children or (isinstance(part, str) and part not in children):
-            break
-        node = children[part]
-    return node.unread
 
 
 def _is_unknown_key(details: Sequence[Any]) -> bool:
@@ -149,10 +151,20 @@ def _unknown_key(path: KeyPath, places: Places) -> str:
     hint = _near(path, places)
     if hint:
         return f"unknown key.{hint}"
-    section = section_at(path[:-1], places.root.value)
-    if section is TrainSpec and path[-1] in trainer_arguments(TRAINER_CONFIGS["sft"]):
-        return "unknown key. It is an argument of TRL: put it under 'args'."
-    return f"unknown key.{_home(str(path[-1]))} Known: {listed(_keys(section))}."
+    section, name = section_at(path[:-1], places.root.value), str(path[-1])
+    if section in _ARGS and name in trainer_arguments(TRAINER_CONFIGS["sft"]) and not owned(name):
+        return f"unknown key. It is an argument of TRL: put it under {_ARGS[section]}."
+    return f"unknown key.{_home(path)} Known: {listed(_keys(section))}."
+
+
+# From which section a trainer's argument that was put there by mistake should move, and where to
+_ARGS: dict[type[BaseModel] | None, str] = {
+    FamilySpec: "defaults.train.args",
+    DefaultsSpec: "train.args",
+    VariantSpec: "train.args",
+    TrainSpec: "args",
+    AdapterSpec: "train.args",
+}
 
 
 def _near(path: KeyPath, places: Places) -> str:
@@ -165,27 +177,39 @@ def _nearest(path: KeyPath, places: Places) -> str:
     return _near(path, places).partition("'")[2].partition("'")[0]
 
 
-def _home(name: str) -> str:
-    """Where a key that is unknown here would be known."""
-    homes = sorted({home for home, section in _sections() if name in _keys(section)}, key=len)
-    return f" It belongs under {homes[0]}." if homes else ""
+def _home(path: KeyPath) -> str:
+    """Where a key that is unknown here would be known: of several places, the one nearest to here."""
+    homes = [home for home, section in _sections() if path[-1] in _keys(section)]
+    if not homes:
+        return ""
+    best = max(homes, key=lambda home: (_shared(home, path), -len(home)))
+    shared = _shared(best, path)
+    return f" It belongs under {spell_path((*path[:shared], *best[shared:]))}."
 
 
-def _sections() -> list[tuple[str, type[BaseModel]]]:
-    found: list[tuple[str, type[BaseModel]]] = []
+def _shared(home: KeyPath, path: KeyPath) -> int:
+    """How many first parts two paths share; ``NAME`` stands for any name."""
+    pairs = zip(home, path[:-1], strict=False)
+    return len(list(takewhile(lambda pair: pair[0] in ("NAME", pair[1]), pairs)))
 
-    def walk(home: str, annotation: Any) -> None:
+
+@cache
+def _sections() -> list[tuple[KeyPath, type[BaseModel]]]:
+    """Every section of the form below the top, with its path."""
+    found: list[tuple[KeyPath, type[BaseModel]]] = []
+
+    def walk(home: KeyPath, annotation: Any) -> None:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             found.append((home, annotation))
             for key, field in _fields(annotation).items():
-                walk(f"{home}.{key}" if home else key, field.annotation)
+                walk((*home, key), field.annotation)
         else:
-            inside = f"{home}.NAME" if get_origin(annotation) is dict else home
+            inside = (*home, "NAME") if get_origin(annotation) is dict else home
             for argument in get_args(annotation):
                 walk(inside, argument)
 
-    walk("", FamilySpec)
-    return [(home, section) for home, section in found if home]
+    walk((), FamilySpec)
+    return found[1:]
 
 
 def _fields(section: type[BaseModel]) -> dict[str, Any]:

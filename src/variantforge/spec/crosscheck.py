@@ -26,7 +26,7 @@ def cross_complaints(places: Places) -> list[Complaint]:
     found: list[Finding] = []
     for check in (_parents, _circles, _mixes, _names, _formats, _gates, _repos, _train_args):
         found += check(family)
-    return [Complaint(places.mark(path), path, text) for path, text in found]
+    return [Complaint(places.mark(path), path, text) for path, text in found if not places.unread(path)]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

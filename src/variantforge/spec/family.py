@@ -143,11 +143,11 @@ class MixSpec(Section):
 
 
 class VariantSpec(Section):
-    kind: Literal["instruct", "code", "domain"]
+    kind: Literal["instruct", "code", "domain"] = Field(description="what it is for")
     description: str = metadata("", description="one or two sentences for the card")
     base: str | None = Field(None, description="another base than the family's")
     from_: str | None = Field(None, alias="from", description="start from this variant's merged weights")
-    data: MixSpec
+    data: MixSpec = Field(description="what it learns from, for example {mix: {pairs: 1.0}}")
     train: TrainSpec = TrainSpec()
     quantize: list[str] = Field([], description="formats: nf4, gguf:Q4_K_M, ...")
 
@@ -231,11 +231,11 @@ class FamilySpec(Section):
     family: Name = Field(description="the family's name")
     version: str = Field("0.1.0", pattern=r"^\d+\.\d+\.\d+([-+][\w.]+)?$", description="semantic version")
     description: str = metadata("", description="one or two sentences for the family page")
-    base: BaseSpec
-    datasets: dict[Name, DatasetSpec] = {}
+    base: BaseSpec = Field(description="the model that all variants start from, for example {model: org/name}")
+    datasets: dict[Name, DatasetSpec] = Field({}, description="rows, named once and used by variants")
     data_policy: DataPolicySpec = DataPolicySpec()
     defaults: DefaultsSpec = DefaultsSpec()
-    variants: dict[Name, VariantSpec] = Field(min_length=1)
-    evaluate: dict[Name, EvaluatorSpec] = {}
-    gates: list[GateSpec] = []
+    variants: dict[Name, VariantSpec] = Field(min_length=1, description="what is made of the base, by name")
+    evaluate: dict[Name, EvaluatorSpec] = Field({}, description="what is measured, by name")
+    gates: list[GateSpec] = Field([], description="what must hold before anything is published")
     publish: PublishSpec = PublishSpec()

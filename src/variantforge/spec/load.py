@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from variantforge.errors import Problem, SpecError
+from variantforge.registry import near
 from variantforge.spec.complaints import complaints_of
 from variantforge.spec.crosscheck import cross_complaints
 from variantforge.spec.family import FamilySpec
@@ -18,6 +19,7 @@ from variantforge.spec.places import Places
 from variantforge.spec.words import describe
 from variantforge.spec.yaml_events import MAX_BYTES, Complaint, Mark, Node, Unreadable, read_yaml
 
+_FILE = Mark(0, 0)  # the file itself
 MAX_PROBLEMS = 200  # told one by one; a file with more is broken in one place
 
 
@@ -91,16 +93,20 @@ def _read_bytes(path: Path) -> bytes:
     """At most MAX_BYTES of a regular file. Raises Unreadable with why not."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise Unreadable(Mark(1, 1), "not a file" if not path.is_dir() else "a folder, not a file")
+            raise Unreadable(_FILE, "a folder, not a file" if path.is_dir() else "not a regular file")
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise Unreadable(Mark(1, 1), "there is no such file") from None
+        raise Unreadable(_FILE, f"there is no such file.{near(path.name, _families_beside(path))}") from None
     except (OSError, ValueError) as error:
-        raise Unreadable(Mark(1, 1), f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise Unreadable(_FILE, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > MAX_BYTES:
-        raise Unreadable(Mark(1, 1), f"larger than {MAX_BYTES // 1024} KiB; split the family into several files")
+        raise Unreadable(_FILE, f"larger than {MAX_BYTES // 1024} KiB; split the family into several files")
     return data
+
+
+def _families_beside(path: Path) -> list[str]:
+    return sorted(other.name for other in path.parent.glob("*.y*ml"))
 
 
 def _mark_at(before: str) -> Mark:

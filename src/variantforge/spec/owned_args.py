@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 _FOLDER = "variantforge keeps a step's results in its own store"
 _CHECKPOINTS = "variantforge saves checkpoints itself, so that a killed training goes on from the last whole one"
 _HUB = "variantforge publishes in its own stage, after the gates: see 'publish'"
@@ -63,6 +65,7 @@ _OWNED_GROUPS = {
 }
 
 
+@cache
 def owned(name: str) -> str:
     """Why an argument cannot be set in ``train.args``, or ''."""
     return OWNED.get(name) or next((why for start, why in _OWNED_GROUPS.items() if name.startswith(start)), "")

@@ -32,7 +32,24 @@ class Places:
         return key_mark if key_mark and wants_key else node.mark
 
     def spell(self, mark: Mark) -> str:
-        return f"{self.file}:{mark.line}:{mark.column}"
+        """Line 0 is the file itself."""
+        return f"{self.file}:{mark.line}:{mark.column}" if mark.line else self.file
+
+    def unread(self, path: KeyPath) -> bool:
+        """Whether the value at a path, or one around it, could not be read (that was told)."""
+        node: Node | None = self.root
+        for part in path:
+            if node is None or node.unread:
+                break
+            node = _child(node, part)
+        return node is not None and node.unread
+
+    def gaps(self, path: KeyPath) -> bool:
+        """Whether the mapping at a path may hold keys that could not be read."""
+        node: Node | None = self.root
+        for part in path:
+            node = _child(node, part) if node else None
+        return node is not None and node.gaps
 
     def problem(self, complaint: Complaint) -> Problem:
         return Problem(self.spell(complaint.mark), spell_path(complaint.path), complaint.text)

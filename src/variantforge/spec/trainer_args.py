@@ -86,11 +86,11 @@ def argument_problems(method: object, args: Mapping[str, Any]) -> Iterator[tuple
     if not args or config_class is None:
         return
     arguments = trainer_arguments(config_class)
-    free = [name for name in arguments if not owned(name)]
     for name, value in args.items():
         if why := owned(name):
             yield name, f"cannot be set: {why}"
         elif name not in arguments:
+            free = [known for known in arguments if not owned(known)]
             yield name, f"unknown argument of TRL's {config_class}.{near(name, free)}"
         elif sentence := value_problem(arguments[name], value):
             yield name, sentence

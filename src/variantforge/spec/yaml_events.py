@@ -40,14 +40,15 @@ class Node:
     """A value with its place, the place of its key, and the nodes inside it.
 
     ``unread`` marks a value that the text did not really give (an alias, a tag): nothing more is said about it.
+    ``gaps`` marks a mapping some keys of which could not be read: what it lacks is not said.
     """
 
-    __slots__ = ("children", "key_mark", "mark", "unread", "value")
+    __slots__ = ("children", "gaps", "key_mark", "mark", "unread", "value")
 
     def __init__(self, mark: Mark, value: Any, children: dict[str, Node] | list[Node] | None = None) -> None:
         self.mark, self.value, self.children = mark, value, children
         self.key_mark: Mark | None = None
-        self.unread = False
+        self.unread = self.gaps = False
 
 
 class Unreadable(Exception):
@@ -79,8 +80,7 @@ class _Reader:
         self.path: list[str | int] = []
         self._nodes = 0
         self._depth = 0
-        events = yaml.parse(text, Loader=getattr(yaml, "CLoader", yaml.Loader))
-        self._next: Callable[[], Any] = iter(events).__next__
+        self._next: Callable[[], Any] = getattr(yaml, "CLoader", yaml.Loader)(text).get_event
 
     def document(self) -> Node:
         self._next()  # the stream's start
@@ -140,18 +140,23 @@ class _Reader:
 
     def _mapping(self, mark: Mark) -> Node:
         entries: dict[str, Node] = {}
+        gaps = False
         while type(event := self._next()) is not yaml.MappingEndEvent:
             key, key_mark = self._key(event), _mark(event)
             self.path.append("?" if key is None else key)
             value = self._node(self._next())
-            if key is not None and key in entries:
+            if key is None:
+                gaps = True
+            elif key in entries:
                 first = entries[key].key_mark or mark
                 self._complain(key_mark, f"this key stands twice; the first is on line {first.line}")
-            elif key is not None:
+            else:
                 value.key_mark = key_mark
                 entries[key] = value
             self.path.pop()
-        return Node(mark, {key: node.value for key, node in entries.items()}, entries)
+        mapping = Node(mark, {key: node.value for key, node in entries.items()}, entries)
+        mapping.gaps = gaps
+        return mapping
 
     def _key(self, event: Any) -> str | None:
         """A key's text; None, after a complaint, when it is not text."""
@@ -159,7 +164,7 @@ class _Reader:
         if node.unread:
             return None
         if isinstance(node.value, str):
-            if node.value == "<<" and event.style is None:
+            if node.value == "<<" and event.implicit[0]:
                 self._complain(node.mark, "merge keys ('<<') are not part of YAML 1.2: write the keys out here")
                 return None
             return node.value
