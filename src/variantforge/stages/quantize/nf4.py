@@ -5,13 +5,14 @@ Embeddings and the output head stay in bf16. Made on the CPU, so that equal mode
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import QuantizeError
 from variantforge.fsops import copy_file
+from variantforge.stages.base.safetensors_header import read_safetensors_header
 from variantforge.stages.models import load_model, quiet
 from variantforge.stages.stage import Desk
 from variantforge.step import StepContext
@@ -36,12 +37,12 @@ class Nf4:
         expected = _logits(model)
         context.progress(1, 3, "phase")
         with quiet():
-            model.save_pretrained(target)  # type: ignore[operator]
+            model.save_pretrained(target)
         _copy_tokenizer(source, target)
         context.progress(2, 3, "phase")
         reloaded = load_model(target, dtype="bfloat16", device="cpu")
         _check_same(expected, _logits(reloaded))
-        context.write_facts(_facts(target, reloaded, context))
+        context.write_facts(_facts(target, reloaded))
         context.progress(3, 3, "phase")
 
 
@@ -78,7 +79,7 @@ def _logits(model: torch.nn.Module) -> torch.Tensor:
     """What the model says to a few fixed tokens: ``[tokens, vocabulary]``."""
     import torch
 
-    vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    vocabulary = model.get_input_embeddings().num_embeddings
     tokens = torch.arange(_PROBE_TOKENS).mul(7919).remainder(vocabulary)[None]  # spread over the vocabulary
     with torch.inference_mode():
         logits: torch.Tensor = model(input_ids=tokens).logits[0].float()
@@ -102,25 +103,27 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
             copy_file(file, target / file.name)
 
 
-def _facts(target: Path, model: torch.nn.Module, context: StepContext) -> dict[str, Any]:
+def _facts(target: Path, model: torch.nn.Module) -> dict[str, Any]:
     parts = sorted(target.glob("*.safetensors"))
-    size_bytes, tensor_types = _inventory(parts)
-    parameters = model.num_parameters()  # type: ignore[operator]
+    parameters = model.num_parameters()
     return {
         "format": "nf4",
         "file": "model",
         "size_bytes": sum(part.stat().st_size for part in parts),
-        "bits_per_weight": round(8 * size_bytes / parameters, 4),
-        "tensor_types": tensor_types,
+        "bits_per_weight": round(8 * sum(map(_data_bytes, parts)) / parameters, 4),
+        "tensor_types": dict(sorted(Counter(_types(parts)).items())),
     }
 
 
-def _inventory(parts: list[Path]) -> tuple[int, dict[str, int]]:
-    """Bytes of all tensors, and how many there are of each type; scales count into the bytes only."""
-    size_bytes, types = 0, Counter[str]()
+def _data_bytes(part: Path) -> int:
+    """Bytes of a safetensors file behind its header (8 bytes of length, then that many)."""
+    with open(part, "rb") as file:
+        return part.stat().st_size - 8 - int.from_bytes(file.read(8), "little")
+
+
+def _types(parts: list[Path]) -> Iterator[str]:
+    """The type of each weight; what bitsandbytes keeps beside one (``q_proj.weight.absmax``, ...) is no weight."""
     for part in parts:
-        for name, entry in safetensors_header(part).items():
-            size_bytes += entry["data_offsets"][1] - entry["data_offsets"][0]
+        for name, tensor in read_safetensors_header(part).items():
             if ".weight." not in name:
-                types["nf4" if entry["dtype"] == "U8" else entry["dtype"]] += 1
-    return size_bytes, dict(sorted(types.items()))
+                yield "NF4" if tensor.dtype == "U8" else tensor.dtype

@@ -12,7 +12,7 @@ VERSION = 1  # of the stage: moves when equal parameters give other bytes
 
 
 class Quantizer(Protocol):
-    """Named in a family file as ``method`` or ``method:TYPE``. A row is the class itself; it is made without arguments."""
+    """Named in a family file as ``method`` or ``method:TYPE``. A row is the class; it is made without arguments."""
 
     types: tuple[str, ...]  # what may stand behind the colon; () when nothing may
 

@@ -9,6 +9,7 @@ from variantforge.stages.quantize.quantizer import VERSION, quantize_step
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
 
+
 class Quantize:
     name = "quantize"
     version = VERSION
@@ -19,7 +20,7 @@ class Quantize:
         if name is None or variant is None:
             return
         for index, entry in enumerate(variant.quantize):
-            if complaint := _complaint(entry, variant.quantize[:index]):
+            if complaint := _complaint(entry):
                 desk.problem(f"{desk.at_key}.quantize[{index}]", complaint)
             else:
                 _lay_out(desk, name, entry)
@@ -31,13 +32,11 @@ class Quantize:
         return ""
 
 
-def _complaint(entry: str, earlier: list[str]) -> str:
+def _complaint(entry: str) -> str:
     """What is wrong with an entry of ``quantize``, as a sentence; '' when nothing is."""
     method, colon, type = entry.partition(":")
     if method not in QUANTIZERS:
         return QUANTIZERS.unknown(method)
-    if entry in earlier:
-        return f"'{entry}' stands here twice"
     types = QUANTIZERS.load(method).types
     if not types and colon:
         return f"{method} takes no type: write {method}"
