@@ -1,0 +1,10 @@
+"""Training: one file for each method, and a row here."""
+
+from __future__ import annotations
+
+from variantforge.registry import Registry
+from variantforge.stages.train.stage import Method
+
+METHODS: Registry[type[Method]] = Registry("methods", "training method", {"sft": "variantforge.stages.train.sft:Sft"})
+
+__all__ = ["METHODS", "Method"]

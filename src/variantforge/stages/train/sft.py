@@ -1,0 +1,225 @@
+"""Supervised fine-tuning on TRL's SFTTrainer.
+
+Rows are tokenized and their masks proven here; TRL is handed ``input_ids`` and ``labels`` and takes them as they are.
+Everything the user writes under ``train.args`` is given to SFTConfig unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from variantforge.errors import NoSupervisedTokens, TrainError
+from variantforge.fsops import copy_file, make_folder, write_text
+from variantforge.hashing import canonical_json
+from variantforge.spec.family import AdapterSpec
+from variantforge.stages.models import device, quiet
+from variantforge.stages.tokens import load_tokenizer
+from variantforge.stages.train import adapters, checkpoints
+from variantforge.stages.train.examples import Examples, read_examples, tell_what_was_cut
+from variantforge.stages.train.head import compact_head
+from variantforge.stages.train.trainer import Careful, stop_callback
+from variantforge.step import StepContext
+
+# What holds where the user says nothing. A change here asks for a new Sft.version.
+DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 4,
+    "learning_rate": 2e-4,
+    "lr_scheduler_type": "cosine",
+    "max_length": 1024,
+    "gradient_checkpointing": False,
+    "seed": 42,
+    "logging_steps": 1,
+    "save_steps": 0.1,  # a share of all steps
+    "save_total_limit": 2,
+    "report_to": "none",
+}
+FULL = {"learning_rate": 2e-5}  # instead, when all weights are trained
+WARMUP = 0.03  # of all steps, rounded down: TRL's rounding up would spend the only step of a short run at rate zero
+
+# Arguments that are not the user's to set, and why.
+_ELSEWHERE = "variantforge does this itself"
+OWNED: dict[str, str] = {
+    "output_dir": "results go to the store, checkpoints to the step's own folder",
+    "resume_from_checkpoint": "a run that was interrupted is resumed by itself",
+    "push_to_hub": "publishing has its own section, publish",
+    "hub_model_id": "publishing has its own section, publish",
+    "save_only_model": "a checkpoint without its optimizer cannot be resumed exactly",
+    "auto_find_batch_size": "a batch size found on one machine would train another model on the next",
+    "dataset_kwargs": _ELSEWHERE,
+    "dataset_text_field": "text rows are read by the datasets section",
+    "chat_template_path": "the base model's own chat template is used, and shipped",
+    "eos_token": "the base model's own stop tokens are used, and shipped",
+    "model_init_kwargs": "how the base is loaded follows from train.adapter",
+    "trust_remote_code": "code from a model folder is never run",
+    "deepspeed": "training on several devices is not available yet",
+    "fsdp": "training on several devices is not available yet",
+}
+
+
+class Sft:
+    version = 1
+
+    def problems(self, args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for name in args:
+            if name in OWNED:
+                yield name, f"cannot be set here: {OWNED[name]}"
+        for name in ("assistant_only_loss", "completion_only_loss"):
+            if args.get(name) is False:
+                yield (
+                    name,
+                    "the loss is always on the answers alone; use a dataset of format 'text' to learn all tokens",
+                )
+
+    def train(self, context: StepContext) -> None:
+        with quiet():
+            self._train(context)
+
+    def _train(self, context: StepContext) -> None:
+        adapter = AdapterSpec(**context.step.params["adapter"])
+        base, data = context.inputs["base"], context.inputs["data"]
+        folder, where = base.path / "model", device()
+        tokenizer = load_tokenizer(folder)
+        config = trainer_config(context, adapter, where.type)
+        stop_ids = base.facts["stop_token_ids"]
+        examples = read_examples(context, data.path / "train.jsonl", tokenizer, stop_ids, window(config))
+        tell_what_was_cut(context, examples, config.max_length)
+        model = adapters.load_base(folder, adapter, str(where), bf16=config.bf16)
+        matched: list[str] = []
+        if adapter.type != "full":
+            model, matched = adapters.put_on(model, adapter, config.seed)
+        evaluated = self._heldout(context, tokenizer, stop_ids, config)
+        trainer = build_trainer(context, config, model, tokenizer, examples, evaluated)
+        self._run(context, trainer, Path(config.output_dir))
+        self._save(context, trainer, adapter, matched)
+        context.write_facts(facts(context, trainer, adapter, examples, matched))
+
+    def _heldout(self, context: StepContext, tokenizer: Any, stop_ids: Any, config: Any) -> Examples | None:
+        """Held-out rows, when the user asked for evaluation while training (eval_strategy)."""
+        if config.eval_strategy == "no":
+            return None
+        return read_examples(
+            context, context.inputs["data"].path / "heldout.jsonl", tokenizer, stop_ids, window(config)
+        )
+
+    def _run(self, context: StepContext, trainer: Any, folder: Path) -> None:
+        resume = checkpoints.newest_valid(folder, context.note)
+        if resume:
+            context.note(f"going on from {resume.name}")
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+    def _save(self, context: StepContext, trainer: Any, adapter: AdapterSpec, matched: list[str]) -> None:
+        log = "".join(canonical_json(event) + "\n" for event in trainer.state.log_history)
+        write_text(context.out / "events.jsonl", log)
+        base = context.inputs["base"]
+        if adapter.type == "full":
+            save_full(trainer.model, base.path / "model", context.out / "model")
+            return
+        folder = make_folder(context.out / adapters.ADAPTER)
+        adapters.save_adapter(trainer.model, folder, str(base.facts["name"]))
+        adapters.prove_adapter(folder, matched)
+
+
+def trainer_config(context: StepContext, adapter: AdapterSpec, device_type: str) -> Any:
+    """The SFTConfig of a step: our defaults under the user's arguments; ours last only where nothing is learned."""
+    from trl import SFTConfig
+
+    args = {**DEFAULTS, **(FULL if adapter.type == "full" else {}), **context.step.params["args"]}
+    args.setdefault("bf16", not args.get("fp16") and has_bf16(device_type))
+    args.pop("assistant_only_loss", None)  # what is done here anyway; TRL would ask for rows in its own form
+    args.pop("completion_only_loss", None)
+    if device_type == "cpu":
+        args = {"use_cpu": True, "dataloader_pin_memory": False, **args}
+    args |= {"output_dir": str(context.scratch / "checkpoints"), "disable_tqdm": True}
+    try:
+        return SFTConfig(**args)
+    except (TypeError, ValueError) as error:
+        raise TrainError("TRL does not accept train.args", why=str(error), next="correct train.args") from error
+
+
+def has_bf16(device_type: str) -> bool:
+    """Whether bf16 arithmetic is native here. On a CPU with it, bf16 weights train 1.5 times as fast as float32."""
+    import torch
+
+    if device_type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return device_type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def window(config: Any) -> slice:
+    """The part of a row that is trained, as TRL's truncation_mode says; all of it where packing splits long rows."""
+    splits = config.packing and config.packing_strategy != "bfd"
+    if config.max_length is None or splits:
+        return slice(None)
+    return slice(-config.max_length, None) if config.truncation_mode == "keep_end" else slice(None, config.max_length)
+
+
+def build_trainer(
+    context: StepContext, config: Any, model: Any, tokenizer: Any, examples: Examples, evaluated: Examples | None
+) -> Any:
+    """An SFTTrainer that is careful: see ``Careful``."""
+    import datasets
+    from transformers import PrinterCallback
+    from trl import SFTTrainer
+
+    datasets.disable_progress_bars()
+    trainer = type("CarefulSFTTrainer", (Careful, SFTTrainer), {})(
+        model=model,
+        args=config,
+        train_dataset=examples.dataset(),
+        eval_dataset=evaluated.dataset() if evaluated else None,
+        processing_class=tokenizer,
+        callbacks=[stop_callback(context)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    for _, parameter in adapters.trainable(trainer.model):
+        parameter.data = (
+            parameter.data.float()
+        )  # TRL keeps the adapters of NF4 bases in bf16; small updates are lost so
+    compact_head(trainer.model, context.note)
+    warmup = None if "warmup_steps" in context.step.params["args"] else WARMUP
+    trainer.watch(context, warmup, lambda positions: row_names(trainer.train_dataset, positions))
+    return trainer
+
+
+def row_names(dataset: Any, positions: list[int]) -> list[str]:
+    """Row ids; of packed rows, their numbers."""
+    if "id" in dataset.column_names:
+        return [str(name) for name in dataset.select(positions)["id"]]
+    return [f"packed sequence {position}" for position in positions]
+
+
+def save_full(model: Any, base: Path, out: Path) -> None:
+    """All weights in bf16, with the base's own configuration, tokenizer and template."""
+    import torch
+
+    model.to(torch.bfloat16).save_pretrained(make_folder(out), safe_serialization=True)
+    for path in base.iterdir():
+        if ".safetensors" not in path.name:
+            copy_file(path, out / path.name)
+
+
+def facts(
+    context: StepContext, trainer: Any, adapter: AdapterSpec, examples: Examples, matched: list[str]
+) -> dict[str, Any]:
+    losses = [event["loss"] for event in trainer.state.log_history if "loss" in event]
+    if not losses:
+        raise NoSupervisedTokens("not one step was trained", next="raise train.args.num_train_epochs or max_steps")
+    return {
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "rows": len(examples.ids),
+        "rows_dropped": examples.dropped,
+        "rows_cut": examples.cut,
+        "tokens": trainer.tokens,
+        "supervised_tokens": trainer.supervised_tokens,
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        "trainable_parameters": sum(parameter.numel() for _, parameter in adapters.trainable(trainer.model)),
+        "matched_modules": matched,
+        "adapter": adapter.model_dump(mode="json"),
+        "args": {**DEFAULTS, **(FULL if adapter.type == "full" else {}), **context.step.params["args"]},
+    }

@@ -1,0 +1,176 @@
+"""What every Trainer here does beyond its library's: order, checkpoints, finite steps, progress.
+
+``Careful`` is mixed into the trainer class of a method: ``type("…", (Careful, SFTTrainer), {})``. It overrides only
+methods that transformers' Trainer calls at well-defined places, and adds nothing to what is learned.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from variantforge.errors import Interrupted, NonFiniteLoss
+from variantforge.stages.train import checkpoints
+from variantforge.stages.train.adapters import trainable
+from variantforge.stages.train.order import EpochOrder
+from variantforge.step import StepContext
+
+Names = Callable[[list[int]], list[str]]
+
+
+class Careful:
+    """Mixed in before a subclass of transformers' Trainer. Call ``watch`` before ``train``."""
+
+    args: Any
+    state: Any
+    model: Any
+    accelerator: Any
+    optimizer: Any
+    lr_scheduler: Any
+    train_dataset: Any
+
+    def watch(self, context: StepContext, warmup: float | None, row_names: Names) -> None:
+        """``warmup``: share of all steps, where the user said nothing. ``row_names``: positions -> names for messages."""
+        self.context, self._warmup, self._row_names = context, warmup, row_names
+        self._micro_losses: list[float] = []
+        self.tokens = self.supervised_tokens = 0
+        self._since: tuple[float, int] | None = None
+
+    # --- data order ---------------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        self._order = EpochOrder(super()._get_train_sampler(train_dataset), seed)  # type: ignore[misc]
+        return self._order
+
+    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
+        if self._warmup is not None:
+            self.args.warmup_steps = int(self._warmup * num_training_steps)
+        return super().create_scheduler(num_training_steps, *args, **kwargs)  # type: ignore[misc]
+
+    # --- steps --------------------------------------------------------------------------------------------------
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        self._since = self._since or (time.monotonic(), self.tokens)
+        padded = "attention_mask" in inputs
+        self.tokens += int(inputs["attention_mask"].sum()) if padded else inputs["input_ids"].numel()
+        self.supervised_tokens += int((inputs["labels"][:, 1:] != -100).sum())
+        loss = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
+        self._micro_losses.append(float(loss))
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Called with all gradients there and before the optimizer's step: the last moment to stop."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        losses, self._micro_losses = self._micro_losses, []
+        scaled = self.accelerator.scaler is not None  # fp16: the scaler expects overflows, and skips such steps
+        if not all(math.isfinite(loss) for loss in losses) or not (scaled or math.isfinite(float(norm))):
+            raise self._not_finite(sum(losses), float(norm))
+        return norm
+
+    def _not_finite(self, loss: float, norm: float) -> NonFiniteLoss:
+        step, rows = self.state.global_step + 1, self._rows_of_step()
+        shown = ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
+        return NonFiniteLoss(
+            f"the loss is not finite at step {step} of {self.state.max_steps} (loss {loss}, gradient norm {norm})",
+            why=f"The step was not taken, and nothing was saved from it. Its rows: {shown}.",
+            next="look at those rows, or lower train.args.learning_rate; then run the same command again",
+        )
+
+    def _rows_of_step(self) -> list[str]:
+        """Names of the rows of the step being done."""
+        size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        order = self._order.order(self._order.epoch)
+        steps_per_epoch = math.ceil(len(order) / size)
+        first = (self.state.global_step % steps_per_epoch) * size
+        return self._row_names(order[first : first + size])
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._since:
+            seconds = time.monotonic() - self._since[0]
+            logs["tokens_per_s"] = round((self.tokens - self._since[1]) / max(seconds, 1e-9), 1)
+        super().log(logs, start_time)  # type: ignore[misc]
+        shown = ("loss", "tokens_per_s", "learning_rate", "grad_norm")
+        metrics = {name: logs[name] for name in shown if name in logs}
+        if metrics:
+            self.context.progress(self.state.global_step, self.state.max_steps, "step", **metrics)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        place = checkpoints.checkpoint_path(Path(self.args.output_dir), self.state.global_step)
+        if self.state.best_global_step:
+            best = checkpoints.checkpoint_path(place.parent, self.state.best_global_step)
+            self.state.best_model_checkpoint = str(best)
+        self.store_flos()  # type: ignore[attr-defined]
+        weights = dict(trainable(self.model))
+        checkpoints.write_checkpoint(
+            place, weights, self._everything(), lambda path: self.state.save_to_json(str(path))
+        )
+        checkpoints.rotate(place.parent, self.args.save_total_limit or 2, self.state.best_model_checkpoint)
+
+    def _everything(self) -> dict[str, Any]:
+        scaler = self.accelerator.scaler
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.lr_scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "random": checkpoints.random_states(),
+            "counts": [self.tokens, self.supervised_tokens],
+        }
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        import torch
+
+        saved = checkpoints.read_weights(Path(resume_from_checkpoint))
+        with torch.no_grad():
+            for name, parameter in trainable(self.model):
+                parameter.copy_(saved[name])
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        saved = checkpoints.read_state(Path(checkpoint))
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.lr_scheduler.load_state_dict(saved["scheduler"])
+        if saved["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(saved["scaler"])
+        self.tokens, self.supervised_tokens = saved["counts"]
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Done with the optimizer."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            checkpoints.restore_random_states(checkpoints.read_state(Path(checkpoint))["random"])
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def stop_callback(context: StepContext) -> Any:
+    """Polled at each step: when the user asked to stop, save, then raise Interrupted."""
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):  # type: ignore[misc]
+        asked = False
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+            self.asked = context.stopping()
+            control.should_save = control.should_save or self.asked
+            control.should_log = control.should_log or control.should_save  # the log must not straddle a checkpoint
+            return control
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+            if self.asked:
+                raise Interrupted(
+                    f"training stopped at step {state.global_step} of {state.max_steps}",
+                    why="A checkpoint of this step was written.",
+                    next="the same command goes on from there",
+                )
+            return control
+
+    return Stop()
