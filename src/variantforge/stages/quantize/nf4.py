@@ -34,14 +34,13 @@ class Nf4:
         source, target = context.inputs["model"].path / "model", context.out / "model"
         context.progress(0, 3, "phase")
         model = _quantized(source)
-        expected = _logits(model)
         context.progress(1, 3, "phase")
-        with quiet():
+        with quiet():  # before any forward pass: on some CPUs the first one packs the weights anew, and loses bits
             model.save_pretrained(target)
         _copy_tokenizer(source, target)
         context.progress(2, 3, "phase")
         reloaded = load_model(target, dtype="bfloat16", device="cpu")
-        _check_same(expected, _logits(reloaded))
+        _check_same(_logits(model), _logits(reloaded))
         context.write_facts(_facts(target, reloaded))
         context.progress(3, 3, "phase")
 
