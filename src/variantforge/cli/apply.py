@@ -1,0 +1,147 @@
+"""``vf apply``: do what the plan says. What is finished stays finished, however it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from variantforge.cli.options import (
+    DEFAULT_FILE,
+    EXAMPLES_HEADING,
+    STYLE,
+    File,
+    Json,
+    Only,
+    Opened,
+    StoreFolder,
+    Until,
+    open_family,
+    published_at,
+)
+from variantforge.cli.output import Output, error_document
+from variantforge.cli.words import counted, duration
+
+if TYPE_CHECKING:
+    from variantforge.errors import VariantforgeError
+    from variantforge.run.runner import Outcome, RunReport
+
+app = typer.Typer(**STYLE)
+_EXAMPLES = (
+    EXAMPLES_HEADING
+    + """
+  vf apply                         ./family.yaml, all of it
+  vf apply qwen.yaml --only code   one variant and what it needs
+  vf apply --until merge           train and merge; formats and publication another day
+  vf apply --json > report.json    progress to the terminal, the report to a file
+
+\b
+Exit codes:
+  0 done or nothing to do   1 a step failed   2 wrong file or arguments   3 a gate refused
+  5 interrupted, the same command goes on   6 damaged bytes   7 refused   8 another apply is at work
+"""
+)
+
+# How steps can end, in the order they are told: what went well as a number, the rest with its reasons.
+_WELL: tuple[Outcome, ...] = ("done", "reused")
+_HEADINGS: dict[Outcome, str] = {
+    "refused": "refused by a gate",
+    "stopped": "held back, since a gate refused what they need",
+    "failed": "failed",
+    "not run": "not run",
+}
+
+
+@app.command(epilog=_EXAMPLES)
+def apply(
+    ctx: typer.Context,
+    file: File = DEFAULT_FILE,
+    until: Until = None,
+    only: Only = None,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Train, merge, quantize, measure, judge and publish whatever is not done yet.
+
+    A failure stops only what depends on it. Ctrl-C saves and stops; the same command goes on from there.
+    """
+    from variantforge.cli.progress import reporter_for
+    from variantforge.run.runner import run_plan
+
+    out: Output = ctx.obj
+    opened = open_family(file, store, out)
+    selected = opened.plan.select(until=until, only=only or ())
+    with reporter_for(out) as reporter:
+        report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter)
+    if as_json:
+        out.json(document(opened, report))
+    write(out, opened, report)
+    if report.error:
+        raise _with_next(report.error, opened, out)
+
+
+def write(out: Output, opened: Opened, report: RunReport) -> None:
+    """The end report for people."""
+    outcomes = Counter(result.outcome for result in report.results.values())
+    if set(outcomes) <= {"reused"}:
+        out.line(("nothing to do:", "ok"), f"{counted(len(report.results), 'step')}, all done before")
+    else:
+        counts = [(f"{outcomes[word]} {word}", word) for word in (*_WELL, *_HEADINGS) if outcomes[word]]
+        out.line(f"{duration(report.seconds)}:", ", ".join(out.painted(count) for count in counts))
+    for word, heading in _HEADINGS.items():
+        rows = [(opened.plan.label(key), report.results[key].message.partition("\n")[0]) for key in report.keys(word)]
+        if rows:
+            out.line((heading, word))
+            out.table(rows)
+    published = [(one["form"], one["at"]) for one in _published(opened, report)]
+    if published:
+        out.line("published")
+        out.table(published)
+
+
+def _published(opened: Opened, report: RunReport) -> Iterator[dict[str, str]]:
+    """What stands published after this run, and where."""
+    for key in report.keys(*_WELL):
+        step = opened.plan.steps[key]
+        if step.stage == "publish":
+            name = " ".join(part for part in opened.plan.places_of[key][0][1:] if part)
+            yield {"form": name, "at": published_at(opened.file, step.params)}
+
+
+def document(opened: Opened, report: RunReport) -> dict[str, Any]:
+    """The end report for programs."""
+    plan, outcomes = opened.plan, Counter(result.outcome for result in report.results.values())
+    return {
+        "family": plan.family.family,
+        "version": plan.family.version,
+        "file": str(opened.file.path),
+        "store": str(opened.store.root),
+        "seconds": round(report.seconds, 3),
+        "summary": {word.replace(" ", "_"): outcomes[word] for word in (*_WELL, *_HEADINGS)},
+        "steps": [
+            {
+                "key": key,
+                "label": plan.label(key),
+                "stage": plan.steps[key].stage,
+                "outcome": result.outcome,
+                "seconds": round(result.seconds, 3),
+                "message": result.message,
+                "error": error_document(result.error) if result.error else None,
+            }
+            for key, result in report.results.items()
+        ],
+        "published": list(_published(opened, report)),
+        "error": error_document(report.error) if report.error else None,
+    }
+
+
+def _with_next(error: VariantforgeError, opened: Opened, out: Output) -> VariantforgeError:
+    """The error with the command to type, the user's own arguments in it, where it does not bring one."""
+    if not error.next:
+        from variantforge.errors import GateFailed
+
+        look = out.command("show", opened.file.path)
+        error.next = f"{look}   # shows what was measured" if isinstance(error, GateFailed) else out.same_command
+    return error

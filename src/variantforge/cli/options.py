@@ -1,0 +1,129 @@
+"""What commands have in common: their options, and how a family file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from variantforge.cli.output import Output
+from variantforge.errors import UsageError, VariantforgeError
+
+if TYPE_CHECKING:
+    from variantforge.plan.build import Plan
+    from variantforge.spec.load import FamilyFile
+    from variantforge.store.artifacts import Store
+
+DEFAULT_FILE = Path("family.yaml")
+STORE_FOLDER = ".variantforge"
+
+# Typer's rich help costs 60 ms of imports at every --help; plain text costs none.
+STYLE: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
+}
+EXAMPLES_HEADING = "\b\nExamples:"  # \b keeps the help's line breaks
+
+
+def _complete_stage() -> list[str]:
+    from variantforge.stages import PIPELINE
+
+    return list(PIPELINE)
+
+
+def _complete_variant(ctx: typer.Context) -> list[str]:
+    from variantforge.spec.load import load_family
+
+    with suppress(VariantforgeError, OSError):
+        return list(load_family(Path(ctx.params.get("file") or DEFAULT_FILE)).spec.variants)
+    return []
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The family file, or the folder of a family.yaml.")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        envvar="VARIANTFORGE_STORE",
+        help="Where results are kept.  [default: .variantforge beside FILE]",
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(metavar="STAGE", help="Stop after this stage, e.g. train.", autocompletion=_complete_stage),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VARIANT", help="Only this variant and what it needs; repeatable.", autocompletion=_complete_variant
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A family file with its plan and the store beside it."""
+
+    file: FamilyFile
+    store: Store
+    plan: Plan
+
+
+def family_file(path: Path, out: Output) -> Path:
+    """The family file meant by FILE. Raises UsageError, with what to type instead, when there is none."""
+    if path.is_dir():
+        path = path / DEFAULT_FILE
+    if path.exists():
+        return path
+    others = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    command = out.argv[0] if out.argv else "plan"
+    raise UsageError(
+        f"there is no {path}",
+        why=f"This folder has {', '.join(other.name for other in others[:5])}." if others else "",
+        next=out.command(command, others[0]) if others else f"{out.command('init')}   # writes one to start from",
+    )
+
+
+def published_at(file: FamilyFile, params: Mapping[str, Any]) -> str:
+    """Where a publish step with these parameters puts its repo: a folder, shown from here where that is shorter."""
+    publish, repo = file.spec.publish, str(params.get("repo") or "")
+    if publish.to != "folder":
+        return repo
+    folder = file.path.parent / Path(publish.path).expanduser() / repo.rpartition("/")[2]
+    return shown(folder)
+
+
+def shown(path: Path) -> str:
+    """A path as people would type it: relative where it lies under the current folder."""
+    absolute = path.resolve()
+    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(absolute)
+
+
+def store_of(file: Path, store: Path | None) -> Store:
+    from variantforge.store.artifacts import Store
+
+    return Store(store or file.parent / STORE_FOLDER)
+
+
+def open_family(file: Path, store: Path | None, out: Output) -> Opened:
+    """Loads the family and lays out its plan. Raises SpecError with every problem of the file."""
+    from variantforge.plan.build import build_plan
+    from variantforge.plan.pin import Resolver
+    from variantforge.spec.load import load_family
+
+    path = family_file(file, out)
+    loaded, shelf = load_family(path), store_of(path, store)
+    resolver = Resolver(cache=shelf.root / "pins.json")
+    try:
+        return Opened(loaded, shelf, build_plan(loaded, resolver))
+    finally:
+        with suppress(VariantforgeError, OSError):  # only a cache: a store that cannot be written may still be read
+            resolver.close()

@@ -1,0 +1,149 @@
+"""``vf plan``: what would run, what is reused, what is blocked, and why. Changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from variantforge.cli.options import (
+    DEFAULT_FILE,
+    EXAMPLES_HEADING,
+    STYLE,
+    File,
+    Json,
+    Only,
+    Opened,
+    StoreFolder,
+    Until,
+    open_family,
+)
+from variantforge.cli.output import Output
+from variantforge.cli.words import counted
+
+if TYPE_CHECKING:
+    from variantforge.plan.build import Plan
+    from variantforge.plan.explain import Decision
+
+CHANGES = 10  # exit code with --detailed-exitcode when something would run
+WORDS = ("reuse", "run", "blocked")
+
+app = typer.Typer(**STYLE)
+_EXAMPLES = EXAMPLES_HEADING + """
+  vf plan                          of ./family.yaml
+  vf plan qwen.yaml --only code    of one variant and what it needs
+  vf plan --until merge            without formats, measurements and publication
+  vf plan --all                    the reused steps too
+  vf plan --detailed-exitcode      exit 10 when something would run: for CI
+"""  # fmt: skip
+
+
+@app.command(epilog=_EXAMPLES)
+def plan(
+    ctx: typer.Context,
+    file: File = DEFAULT_FILE,
+    until: Until = None,
+    only: Only = None,
+    everything: Annotated[bool, typer.Option("--all", help="List reused steps one by one.")] = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 10, not 0, when something would run.")
+    ] = False,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Show what apply would do, step by step, and why.
+
+    Every step is reused, run or blocked. The reason names what changed since the last apply.
+    """
+    from variantforge.plan.explain import explain
+    from variantforge.store.journal import Journal
+
+    out: Output = ctx.obj
+    opened = open_family(file, store, out)
+    used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
+    decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
+    if as_json:
+        out.json(document(opened, decisions))
+    write(out, opened.plan, decisions, everything)
+    changes = any(decision.word == "run" for decision in decisions.values())
+    if changes:
+        out.line(("next:", "cyan"), _apply_command(out))
+    return CHANGES if changes and detailed_exitcode else 0
+
+
+def write(out: Output, plan: Plan, decisions: Mapping[str, Decision], everything: bool) -> None:
+    """The plan for people: one block per variant, reused steps as a number unless ``everything``."""
+    for title, keys in groups(plan, decisions):
+        told = [key for key in keys if everything or decisions[key].word != "reuse"]
+        silent = len(keys) - len(told)
+        out.line((title, "bold"), *([(f"{silent} reused", "dim")] if silent and not told else []))
+        rows = [(_word(decisions[key]), name_in(plan, key), decisions[key].reason) for key in told]
+        if rows:
+            out.table([*rows, *([(("reuse", "reuse"), (f"{silent} more", "dim"), "")] if silent else [])])
+    out.line(summary(decisions))
+
+
+def _word(decision: Decision) -> tuple[str, str]:
+    return decision.word, decision.word
+
+
+def summary(decisions: Mapping[str, Decision]) -> str:
+    """``31 steps: 25 reuse, 6 run, 0 blocked``."""
+    words = Counter(decision.word for decision in decisions.values())
+    return f"{counted(len(decisions), 'step')}: {', '.join(f'{words[word]} {word}' for word in WORDS)}"
+
+
+def groups(plan: Plan, keys: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """``(title, keys)``: what several variants share, each variant, the family as a whole; none of them empty."""
+    found: dict[str, list[str]] = {"shared": [], **{name: [] for name in plan.family.variants}, "family": []}
+    for key in keys:
+        found[_group(plan, key)].append(key)
+    yield from ((title, members) for title, members in found.items() if members)
+
+
+def _group(plan: Plan, key: str) -> str:
+    places = plan.places_of[key]
+    variants = {place.variant for place in places}
+    if len(variants) == 1 and places[0].variant:
+        return places[0].variant
+    return "family" if any(place.name == "family" for place in places) else "shared"
+
+
+def name_in(plan: Plan, key: str) -> str:
+    """What a step is called under its group's title: the variant is named only where several share the step."""
+    place = plan.places_of[key][0]
+    if _group(plan, key) == "shared":
+        return plan.label(key)
+    return " ".join(part for part in (place.stage, place.name) if part)
+
+
+def document(opened: Opened, decisions: Mapping[str, Decision]) -> dict[str, Any]:
+    """The plan for programs."""
+    plan = opened.plan
+    words = Counter(decision.word for decision in decisions.values())
+    return {
+        "family": plan.family.family,
+        "version": plan.family.version,
+        "file": str(opened.file.path),
+        "store": str(opened.store.root),
+        "summary": {"steps": len(decisions), **{word: words[word] for word in WORDS}},
+        "steps": [
+            {
+                "key": key,
+                "label": plan.label(key),
+                "stage": plan.steps[key].stage,
+                "places": [place._asdict() for place in plan.places_of[key]],
+                "decision": decision.word,
+                "reason": decision.reason,
+            }
+            for key, decision in decisions.items()
+        ],
+    }
+
+
+def _apply_command(out: Output) -> str:
+    """The apply that does what was shown: the user's own arguments, without those only plan has."""
+    arguments = [word for word in out.argv[1:] if word not in ("--all", "--detailed-exitcode")]
+    return out.command("apply", *arguments)

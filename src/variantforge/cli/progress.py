@@ -1,0 +1,191 @@
+"""What a person sees while steps run, on stderr: live bars on a terminal, else plain lines, few and far between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from variantforge.cli.output import Output
+from variantforge.cli.words import counted, duration, figure
+
+if TYPE_CHECKING:
+    from variantforge.plan.build import Plan
+    from variantforge.plan.explain import Decision
+    from variantforge.run.runner import Reporter, Result
+
+EVERY_S = 10.0  # between two lines about one step
+_FIRST = ("loss", "tokens_per_s")  # metrics told before any others
+_MOST = 4
+
+
+class LiveReporter(Protocol):
+    """Gives a ``Reporter`` that owns the terminal while it is entered."""
+
+    def __enter__(self) -> Reporter: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def reporter_for(out: Output) -> LiveReporter:
+    return Bars(out) if out.is_terminal("stderr") else Lines(out)
+
+
+class Lines:
+    """One line when a step starts and one when it ends; between, at most one every ``EVERY_S`` seconds."""
+
+    def __init__(self, out: Output, clock: Callable[[], float] = time.monotonic) -> None:
+        self.out, self.clock = out, clock
+        self.total = self.number = 0
+        self._label, self._began, self._told = "", 0.0, 0.0
+        self._first: tuple[float, float] | None = None  # (time, done) of the first progress: a resumed step is not new
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def start(self, plan: Plan, decisions: Mapping[str, Decision]) -> None:
+        self.total = sum(decision.word == "run" for decision in decisions.values())
+        if self.total:
+            reused = sum(decision.word == "reuse" for decision in decisions.values())
+            self.out.note(f"{counted(self.total, 'step')} to run, {reused} reused")
+
+    def step_started(self, key: str, label: str) -> None:
+        self.number += 1
+        self._label, self._began, self._told, self._first = label, self.clock(), self.clock(), None
+        self.out.note((self._position, "dim"), label)
+
+    def event(self, key: str, event: Mapping[str, Any]) -> None:
+        if event["kind"] == "note":
+            self.out.note((self._position, "dim"), f"{self._label}: {event['text']}")
+        elif event["kind"] == "progress":
+            self._progress(event)
+
+    def _progress(self, event: Mapping[str, Any]) -> None:
+        now = self.clock()
+        if self._first is None:
+            self._first = (now, event["done"])
+        if now - self._told < EVERY_S:
+            return
+        self._told = now
+        since, done = self._first
+        left = remaining(event["done"] - done, event["total"] - event["done"], now - since)
+        parts = [how_far(event), *metrics(event), f"{duration(left)} left" if left is not None else ""]
+        self.out.note((self._position, "dim"), f"{self._label}: {'  '.join(part for part in parts if part)}")
+
+    def step_ended(self, key: str, label: str, result: Result) -> None:
+        if result.outcome in _RAN:
+            self.out.note((self._position, "dim"), *ending(label, result))
+
+    @property
+    def _position(self) -> str:
+        width = len(str(self.total))
+        return f"[{self.number:>{width}}/{self.total}]"
+
+
+_RAN = ("done", "refused", "failed")
+
+
+class Bars:
+    """A bar for the step at work, what it last measured, and the time left; ended steps scroll up as lines."""
+
+    def __init__(self, out: Output) -> None:
+        self.out = out
+        self._task: Any = None
+        self._number = self._total = 0
+
+    def __enter__(self) -> Bars:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False, markup=False, no_color=not self.out.coloured("stderr"))
+        self._progress = Progress(
+            TextColumn("{task.fields[position]} {task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[far]}", markup=False),
+            TextColumn("{task.fields[metrics]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            refresh_per_second=5,
+        )
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def start(self, plan: Plan, decisions: Mapping[str, Decision]) -> None:
+        self._total = sum(decision.word == "run" for decision in decisions.values())
+
+    def step_started(self, key: str, label: str) -> None:
+        self._number += 1
+        self._task = self._progress.add_task(
+            label, total=None, position=f"[{self._number}/{self._total}]", far="", metrics=""
+        )
+
+    def event(self, key: str, event: Mapping[str, Any]) -> None:
+        if event["kind"] == "note":
+            self._line(("note", "yellow"), event["text"])
+        elif event["kind"] == "progress" and self._task is not None:
+            self._progress.update(
+                self._task,
+                completed=event["done"],
+                total=event["total"] or None,
+                far=how_far(event),
+                metrics="  ".join(metrics(event)),
+            )
+
+    def step_ended(self, key: str, label: str, result: Result) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        if result.outcome in _RAN:
+            self._line(*ending(label, result))
+
+    def _line(self, *cells: Any) -> None:
+        from rich.text import Text
+
+        # soft_wrap: the terminal folds a long line, and copying it gives one line again
+        text = " ".join(self.out.painted(cell, "stderr") for cell in cells)
+        self._console.print(Text.from_ansi(text), soft_wrap=True)
+
+
+def ending(label: str, result: Result) -> tuple[Any, ...]:
+    """``train code  done in 1 min 20 s``; what went wrong follows its word."""
+    first = (result.message.splitlines() or [""])[0]
+    return label, (result.outcome, result.outcome), f"in {duration(result.seconds)}{': ' if first else ''}{first}"
+
+
+def how_far(event: Mapping[str, Any]) -> str:
+    """``120/400 steps``, ``35 %`` where no unit is counted, ``1,200 rows`` where the end is not known."""
+    done, total, unit = event["done"], event["total"], event["unit"]
+    if not total:
+        return f"{done:,.0f} {unit}s" if unit else ""
+    return f"{done:,.0f}/{total:,.0f} {unit}s" if unit else f"{100 * done / total:.0f} %"
+
+
+def metrics(event: Mapping[str, Any]) -> list[str]:
+    """The figures worth a glance: loss and tokens/s first, then others, four at most."""
+    found: Mapping[str, Any] = event["metrics"]
+    names = [name for name in _FIRST if name in found] + [name for name in found if name not in _FIRST]
+    numbers = [(name, found[name]) for name in names if isinstance(found[name], int | float)]
+    return [_metric(name, value) for name, value in numbers][:_MOST]
+
+
+def _metric(name: str, value: float) -> str:
+    return f"{value:,.0f} tokens/s" if name == "tokens_per_s" else f"{name} {figure(value)}"
+
+
+def remaining(done: float, left: float, elapsed: float) -> float | None:
+    """Seconds to go at the pace so far; None while there is no pace."""
+    return left * elapsed / done if done > 0 and left > 0 and elapsed > 0 else None
