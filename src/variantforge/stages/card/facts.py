@@ -1,0 +1,110 @@
+"""What the artifacts tell: the facts of a card's inputs, in the shape that templates print.
+
+Nothing is worked out here but which fact stands where: no number comes of it that is not in an artifact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from variantforge.step import Artifact
+
+Inputs = Mapping[str, Artifact]
+
+# What a metric is, for those who meet it for the first time; also the order of rows in tables.
+MEANINGS = {
+    "loss": "mean negative log-likelihood of a held-out answer's token, in nats",
+    "perplexity": "the exponential of that loss",
+    "kl": "mean KL divergence from the merged weights' predictions, in nats",
+    "same_top": "share of positions at which the likeliest token is that of the merged weights",
+    "runtime_gap": "mean difference of log-probabilities between llama.cpp running the file and these figures",
+}
+_ORDER = {metric: place for place, metric in enumerate(MEANINGS)}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of one subject, with its 95 % interval (None where the evaluator gives none)."""
+
+    evaluation: str
+    metric: str
+    subject: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None
+    better: str | None  # "lower" | "higher"
+
+    @property
+    def name(self) -> str:
+        return f"{self.evaluation}.{self.metric}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate said of one demand on one subject."""
+
+    subject: str
+    metric: str
+    vs: str | None
+    demand: str
+    verdict: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    why: str
+
+
+def measurements(inputs: Inputs, evaluations: Iterable[str], subjects: Iterable[str]) -> list[Measurement]:
+    """All that was measured, by evaluation, then in the order of subjects given, then by metric.
+
+    Evaluations come by name: their order in the family file is not part of the card's key.
+    """
+    subjects = list(subjects)
+    return [
+        Measurement(name, metric, subject, it["value"], it.get("low"), it.get("high"), it.get("n"), it.get("better"))
+        for name in sorted(evaluations)
+        for subject in subjects
+        if (role := f"evaluate:{name}:{subject}") in inputs
+        for metric, it in sorted(inputs[role].facts["metrics"].items(), key=_place)
+    ]
+
+
+def _place(metric: tuple[str, Any]) -> tuple[int, str]:
+    return _ORDER.get(metric[0], len(_ORDER)), metric[0]
+
+
+def verdicts(inputs: Inputs, subjects: Iterable[str]) -> list[Verdict]:
+    return [
+        Verdict(
+            subject,
+            **{name: it[name] for name in ("metric", "demand", "verdict", "why")},
+            **{name: it.get(name) for name in ("vs", "value", "low", "high", "n")},
+        )
+        for subject in subjects
+        if (role := f"gate:{subject}") in inputs
+        for it in inputs[role].facts["verdicts"]
+    ]
+
+
+def refusal(inputs: Inputs, subject: str) -> str:
+    """Why the gate does not let this subject ship; '' when it does, or when there is no gate."""
+    gate = inputs.get(f"gate:{subject}")
+    return "; ".join(gate.refusal.splitlines()) if gate else ""
+
+
+def compared(measured: Iterable[Measurement], subject: str) -> list[dict[str, Measurement | None]]:
+    """One row per metric measured of ``subject``, beside the same metric of the base and of the merged weights."""
+    by = {(it.name, it.subject): it for it in measured}
+    return [
+        {"this": it, "base": by.get((name, "base")), "merged": by.get((name, "merged"))}
+        for (name, of), it in by.items()
+        if of == subject
+    ]
+
+
+def as_facts(rows: Iterable[Any]) -> list[dict[str, Any]]:
+    return [asdict(row) for row in rows]

@@ -1,0 +1,106 @@
+"""What a card says that only the spec knows. It enters the card's key: a card is new when its words are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from variantforge.refs import Ref
+from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDataset
+from variantforge.stages.base.stage import base_license, base_name, base_of
+from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, repo
+from variantforge.stages.stage import Desk, Place
+
+
+def card_params(desk: Desk, this: Repo) -> dict[str, Any]:
+    """All words of one repo's card. No path of this machine is among them."""
+    family, variant = desk.family, desk.family.variants[this.variant]
+    publish = family.publish
+    return {
+        "family": {"name": family.family, "version": family.version, "title": title_of(family)},
+        "variant": {"name": this.variant, "kind": variant.kind, "description": variant.description},
+        "repo": this.id,
+        "repos": {form: repo(family, this.variant, form).id for form in forms_of(family, variant)},
+        "language": publish.language,
+        "tags": publish.tags,
+        "base": base_params(desk, this.variant),
+        "parent": _parent(family, this.variant),
+        "data": {"by": variant.data.by, "sources": _sources(family, this.variant)},
+        "train": variant.train.model_dump(mode="json"),
+        "files": {
+            format: gguf_file(family, this.variant, format)
+            for format in formats_of(variant, this.form)
+            if format != "nf4"
+        },
+        "evaluations": {name: evaluation.evaluator for name, evaluation in family.evaluate.items()},
+    }
+
+
+def family_params(desk: Desk, repos: list[Repo]) -> dict[str, Any]:
+    """All words of the family page, beside those that the cards hand on."""
+    family = desk.family
+    return {
+        "family": {"name": family.family, "version": family.version, "title": title_of(family)},
+        "description": family.description,
+        "order": list(family.variants),
+        "variants": {
+            name: {
+                "kind": variant.kind,
+                "description": variant.description,
+                "base": base_params(desk, name),
+                "parent": variant.from_,
+                "repos": {each.form: each.id for each in repos if each.variant == name},
+            }
+            for name, variant in family.variants.items()
+        },
+    }
+
+
+def title_of(family: FamilySpec) -> str:
+    return family.publish.collection or family.family
+
+
+def base_params(desk: Desk, name: str) -> dict[str, Any]:
+    """What people know the base by, and where they find it: ``hub`` (with its commit) or ``package`` and ``file``;
+    neither for a local file or folder, whose place is nobody's business."""
+    model, revision, _ = base_of(desk.family, name, desk.family.variants[name])
+    ref, step = Ref.parse(model), desk.step(Place("base", name))
+    told: dict[str, Any] = {
+        "name": _without_folders(base_name(desk, name)),
+        "license": base_license(desk, name),
+        "inherited": desk.family.base.license == "inherit",
+    }
+    if ref.kind == "package":
+        told["package"], _, told["file"] = ref.name.partition("/")
+    if ref.kind == "hub":
+        at = step.pins["model"].at if step else ""
+        commit = at.partition("@")[2] if at.startswith("hub:") else ""
+        told |= {"hub": ref.name, "revision": commit or ref.revision or revision or ""}
+    return told
+
+
+def _without_folders(name: str) -> str:
+    """A model folder may give the path it once lay at as its name."""
+    local = name.startswith(("/", ".", "~")) or "\\" in name
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] if local else name
+
+
+def _parent(family: FamilySpec, name: str) -> dict[str, str]:
+    """The variant whose merged weights this one starts from, and its repo when that is published."""
+    parent = family.variants[name].from_
+    if not parent or parent not in family.variants:
+        return {}
+    published = "merged" in forms_of(family, family.variants[parent])
+    return {"name": parent, "repo": repo(family, parent, "merged").id if published else ""}
+
+
+def _sources(family: FamilySpec, name: str) -> dict[str, dict[str, Any]]:
+    mix = family.variants[name].data.mix
+    return {dataset: _source(family.datasets[dataset]) for dataset in mix if dataset in family.datasets}
+
+
+def _source(dataset: DatasetSpec) -> dict[str, Any]:
+    told: dict[str, Any] = {"license": dataset.license or "", "description": dataset.description}
+    if isinstance(dataset, PythonSourceDataset):
+        return told | {"task": dataset.task, "packages": dataset.packages}
+    ref = Ref.parse(dataset.path)
+    return told | ({"hub": ref.name} if ref.kind == "hub" else {})

@@ -1,0 +1,82 @@
+"""Which repos a family has, and what they and their weight files are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from variantforge.spec.family import FamilySpec, Form, VariantSpec
+
+# One repo per form of the weights: the Hub's loaders and download counters read one form per repo.
+SUFFIXES: dict[Form, str] = {"merged": "", "adapter": "-LoRA", "gguf": "-GGUF", "nf4": "-nf4"}
+
+# Names in the folder published into that are not repos (compared without case: some file systems ignore it).
+PAGE, PAGE_MANIFEST = "README.md", "family.json"
+
+# What the Hub accepts as the name of a repo.
+_NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.(git|ipynb)$)[A-Za-z0-9_]([\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
+
+
+class Repo(NamedTuple):
+    """One repo to be: the weights of ``variant`` in ``form``, published as ``namespace/name``."""
+
+    variant: str
+    form: Form
+    namespace: str
+    name: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def forms_of(family: FamilySpec, variant: VariantSpec) -> list[Form]:
+    """The forms that are both asked for under ``publish.artifacts`` and made of this variant."""
+    made = {
+        "merged": True,
+        "adapter": variant.train.adapter.type != "full",
+        "gguf": any(format.startswith("gguf:") for format in variant.quantize),
+        "nf4": "nf4" in variant.quantize,
+    }
+    return [form for form in SUFFIXES if form in family.publish.artifacts and made[form]]
+
+
+def repo(family: FamilySpec, variant: str, form: Form) -> Repo:
+    name = family.publish.repo.format(family=family.family, variant=variant)
+    return Repo(variant, form, family.publish.namespace, name + SUFFIXES[form])
+
+
+def repos_of(family: FamilySpec) -> list[Repo]:
+    """All repos of the family, in the order of the file."""
+    return [repo(family, name, form) for name, variant in family.variants.items() for form in forms_of(family, variant)]
+
+
+def formats_of(variant: VariantSpec, form: Form) -> list[str]:
+    """The quantized formats that one repo holds: all GGUF types together, NF4 alone, else none."""
+    if form == "gguf":
+        return [format for format in variant.quantize if format.startswith("gguf:")]
+    return ["nf4"] if form == "nf4" else []
+
+
+def gguf_file(family: FamilySpec, variant: str, format: str) -> str:
+    """``<Repo>-Q4_K_M.gguf``: the Hub, llama.cpp and Ollama read the type from the end of the name."""
+    return f"{repo(family, variant, 'merged').name}-{format.removeprefix('gguf:')}.gguf"
+
+
+def naming_problems(family: FamilySpec) -> Iterator[str]:
+    """What is wrong with the names: not a repo name, or one name for two different things."""
+    taken = {PAGE.lower(): "the family page", PAGE_MANIFEST.lower(): "the family's manifest"}
+    forms: dict[str, Form] = {}
+    for each in repos_of(family):
+        what, name = f"the {each.form} repo of '{each.variant}'", each.name.lower()
+        if not _NAME.fullmatch(each.name):
+            yield (
+                f"{each.name!r}, {what}, is no repo name: at most 96 letters, digits, '.', '_' and '-', "
+                "no '--' or '..', neither '.' nor '-' at its ends"
+            )
+        # Two variants with one name for the *same* form are told of where publish.repo is checked.
+        if name in taken and forms.get(name) != each.form:
+            yield f"{each.name!r} would be {taken[name]} and {what}: choose a name under which they differ"
+        taken.setdefault(name, what)
+        forms.setdefault(name, each.form)

@@ -1,0 +1,89 @@
+"""The cards of a family: one per repo, and the page that links them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from variantforge.fsops import write_text
+from variantforge.spec.family import VariantSpec
+from variantforge.stages.card.page import family_page
+from variantforge.stages.card.params import card_params, family_params
+from variantforge.stages.card.repo_card import repo_card
+from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, naming_problems, repo, repos_of
+from variantforge.stages.stage import Desk, Place
+from variantforge.step import Artifact, Step, StepContext
+
+
+class Card:
+    """Writes README.md. A refused repo gets no README, only facts that say why; so it is not published."""
+
+    name = "card"
+    version = 1
+    heavy = False
+    takes_refused = True
+
+    def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
+        if name is None or variant is None:
+            self._plan_family(desk)
+            return
+        for form in forms_of(desk.family, variant):
+            this = repo(desk.family, name, form)
+            inputs = dict(_inputs(desk, this))
+            if self._payload(this, variant) <= inputs.keys():
+                step = Step(self.name, self.version, form, card_params(desk, this), inputs)
+                desk.add(Place(self.name, name, form), step)
+
+    def _plan_family(self, desk: Desk) -> None:
+        for problem in naming_problems(desk.family):
+            desk.problem("publish.repo", problem)
+        repos = repos_of(desk.family)
+        cards = {f"{each.variant}:{each.form}": desk.step(Place(self.name, each.variant, each.form)) for each in repos}
+        inputs = {role: step.key for role, step in cards.items() if step}
+        if inputs:
+            step = Step(self.name, self.version, "family", family_params(desk, repos), inputs)
+            desk.add(Place(self.name, None, "family"), step)
+
+    def _payload(self, this: Repo, variant: VariantSpec) -> set[str]:
+        """Roles without which there is nothing to write a card of: an earlier stage had a problem there."""
+        formats = {f"quantize:{format}" for format in formats_of(variant, this.form)}
+        return {"base", "data", "train", "merge"} | formats
+
+    def do(self, context: StepContext) -> None:
+        write = family_page if context.step.method == "family" else repo_card
+        text, facts = write(context.step, context.inputs)
+        if text:
+            write_text(context.out / PAGE, text)
+        context.write_facts(facts)
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        return ""
+
+
+def _inputs(desk: Desk, this: Repo) -> Iterator[tuple[str, str]]:
+    """Role -> key of every step that the card tells of."""
+    for role, place in _places(desk, this):
+        if step := desk.step(place):
+            yield role, step.key
+
+
+def _places(desk: Desk, this: Repo) -> Iterator[tuple[str, Place]]:
+    family, name = desk.family, this.variant
+    variant = family.variants[name]
+    yield "base", Place("base", name)
+    yield "data", Place("data", name, "mix")
+    for dataset in variant.data.mix:
+        yield f"rows:{dataset}", Place("data", None, dataset)
+    yield "train", Place("train", name)
+    yield "merge", Place("merge", name)
+    shipped = formats_of(variant, this.form)
+    for format in shipped:
+        yield f"quantize:{format}", Place("quantize", name, format)
+    for subject in dict.fromkeys(["base", "merged", *shipped]):
+        for evaluation in family.evaluate:
+            yield f"evaluate:{evaluation}:{subject}", Place("evaluate", name, f"{evaluation}:{subject}")
+    for subject in shipped or ["merged"]:
+        yield f"gate:{subject}", Place("gate", name, subject)
+
+
+STAGE: Any = Card()

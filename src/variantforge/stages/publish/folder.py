@@ -1,0 +1,247 @@
+"""Publishing into a local folder: one folder per repo, built aside and moved in whole; the family page beside them.
+
+What somebody else put there is never overwritten: a folder without our manifest is refused; files added to ours
+are carried over; files of ours that were edited are replaced, and the edited ones kept under another name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from variantforge.errors import IntegrityError, Interrupted, PublishError, VariantforgeError
+from variantforge.fsops import (
+    copy_file,
+    is_temp,
+    link_or_copy,
+    make_folder,
+    move_in,
+    remove_tree,
+    temp_sibling,
+    write_text,
+)
+from variantforge.hashing import file_digest, text_digest
+from variantforge.stages.card.repos import PAGE, PAGE_MANIFEST
+from variantforge.stages.publish.release import MANIFEST, Content, Digest, digest_of
+from variantforge.stages.stage import Desk
+from variantforge.step import Artifact, Step, StepContext
+
+_SMALL_BYTES = 1 << 20  # files people edit by hand; larger ones are compared by size alone
+
+
+class Folder:
+    """``publish.to: folder``."""
+
+    def hints(self, desk: Desk) -> dict[str, Any]:
+        return {"folder": str((desk.folder / Path(desk.family.publish.path).expanduser()).resolve())}
+
+    def problem(self, step: Step) -> str:
+        if step.params["form"] == "family":
+            page = _root(step) / PAGE
+            return _foreign(page) if page.exists() and not (_root(step) / PAGE_MANIFEST).exists() else ""
+        folder = _folder(step)
+        return _foreign(folder) if folder.exists() and not (folder / MANIFEST).exists() and not _empty(folder) else ""
+
+    def publish_repo(self, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
+        folder = _folder(context.step)
+        with _telling_where(folder):
+            self._refuse_foreign(context.step)
+            make_folder(folder.parent)
+            before = _before(folder)
+            built = temp_sibling(folder)
+            try:
+                _fill(built, context, files, digests)
+                _carry_over(before, built, files, context)
+                write_text(built / MANIFEST, str(files[MANIFEST]))
+                move_in(built, folder)
+            finally:
+                remove_tree(built)
+            for left in _temps(folder):
+                remove_tree(left)
+
+    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Digest]:
+        root = _root(context.step)
+        with _telling_where(root):
+            make_folder(root)
+            manifest = _page_manifest(context.step, page, facts)
+            _keep_edited_page(root, page, context)
+            # The page first: a kill in between leaves a page that is known by being the one to write.
+            write_text(root / PAGE, page)
+            write_text(root / PAGE_MANIFEST, manifest)
+        return {PAGE: digest_of(page), PAGE_MANIFEST: digest_of(manifest)}
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        files: dict[str, Digest] = artifact.facts["files"]
+        is_page = step.params["form"] == "family"
+        folder, manifest = (_root(step), PAGE_MANIFEST) if is_page else (_folder(step), MANIFEST)
+        shown = folder.name if is_page else f"{folder.parent.name}/{folder.name}"
+        if not folder.is_dir():
+            return f"{shown} is gone"
+        for name, digest in files.items():
+            try:
+                size_bytes = (folder / name).stat().st_size
+            except OSError:
+                return f"{shown}/{name} is gone"
+            if size_bytes != digest["size_bytes"]:
+                return f"{shown}/{name} is not what was published ({size_bytes:,} bytes, not {digest['size_bytes']:,})"
+        if file_digest(folder / manifest) != files[manifest]["sha256"]:
+            return f"{shown}/{manifest} is not what was published"
+        return ""
+
+    def _refuse_foreign(self, step: Step) -> None:
+        folder = _folder(step)
+        if problem := self.problem(step):
+            raise PublishError(problem, next="move it away, or choose another publish.path or publish.repo")
+        owner = _manifest(folder / MANIFEST).get("family", step.params["family"])
+        if owner != step.params["family"]:
+            raise PublishError(
+                f"{folder} belongs to the family '{owner}'",
+                why="One folder cannot hold the same repo of two families.",
+                next="choose another publish.path or publish.repo",
+            )
+
+
+def _root(step: Step) -> Path:
+    return Path(step.hints["folder"])
+
+
+def _folder(step: Step) -> Path:
+    return _root(step) / str(step.params["repo"]).rpartition("/")[2]
+
+
+def _foreign(path: Path) -> str:
+    return f"{path} is there already and was not published by variantforge; it will not be overwritten"
+
+
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """A manifest as it lies there; {} when it is missing or no longer JSON."""
+    try:
+        manifest = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+@contextmanager
+def _telling_where(path: Path) -> Iterator[None]:
+    """A place that cannot be written is the fault of publish.path here, not of the store."""
+    try:
+        yield
+    except VariantforgeError as error:
+        if type(error) is not VariantforgeError:
+            raise
+        raise PublishError(error.what, why=error.why, next="choose another publish.path in the family file") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise PublishError(
+            f"{path} cannot be a folder: a file is in the way", next="choose another publish.path in the family file"
+        ) from error
+
+
+def _temps(folder: Path) -> list[Path]:
+    """What killed publications of this repo left beside it."""
+    return [path for path in folder.parent.glob(f"{folder.name}.*") if is_temp(path)]
+
+
+def _before(folder: Path) -> Path | None:
+    """The folder published last; after a kill between two renames it lies whole beside its place."""
+    whole = [path for path in [folder, *sorted(_temps(folder))] if (path / MANIFEST).is_file()]
+    return whole[0] if whole else None
+
+
+def _fill(built: Path, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
+    """Copies every file and reads the copy again: what is published is what was measured. Raises IntegrityError."""
+    total, done = sum(digest["size_bytes"] for digest in digests.values()), 0
+    for name, digest in digests.items():
+        if context.stopping():
+            raise Interrupted("stopped while publishing; the folder published before is untouched")
+        content = files[name]
+        if isinstance(content, str):
+            write_text(built / name, content)
+        else:
+            copy_file(content, built / name)
+        if file_digest(built / name) != digest["sha256"]:
+            raise IntegrityError(f"the copy of {name} differs from what was to be published", next="run it again")
+        done += digest["size_bytes"]
+        context.progress(done, total, "bytes", file=name)
+
+
+def _carry_over(before: Path | None, built: Path, files: Mapping[str, Content], context: StepContext) -> None:
+    """Brings along what people added, and their edits of our files, under another name."""
+    if before is None:
+        return
+    published: dict[str, Digest] = _manifest(before / MANIFEST).get("files", {})
+    added, edited = [], []
+    for path in sorted(before.rglob("*")):
+        name = path.relative_to(before).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise PublishError(
+                f"{before / name} is a link or no regular file, and not ours",
+                next="move it out of the published folder",
+            )
+        if path.is_dir() or name == MANIFEST:
+            continue
+        if name not in published and name not in files:
+            added.append(name)
+            link_or_copy(path, built / name)
+        elif name not in published or _differs(path, published[name]):
+            kept = f"{name}.edited-{file_digest(path)[:8]}"
+            edited.append(kept)
+            link_or_copy(path, built / kept)
+    if added:
+        context.note(f"kept what was added to {built.parent.name}: {', '.join(added)}")
+    if edited:
+        context.note(f"replaced files that had been edited; the edited ones are kept as {', '.join(edited)}")
+
+
+def _differs(path: Path, digest: Digest) -> bool:
+    size_bytes = path.stat().st_size
+    return size_bytes != digest["size_bytes"] or (size_bytes <= _SMALL_BYTES and file_digest(path) != digest["sha256"])
+
+
+def _page_manifest(step: Step, page: str, facts: Mapping[str, Any]) -> str:
+    """``family.json``: the page's digest and, for every repo, its manifest's or why it is withheld.
+
+    Raises PublishError when a repo that may ship does not lie here as this release has it.
+    """
+    repos = []
+    for repo in facts["repos"]:
+        folder = _root(step) / repo["repo"].rpartition("/")[2]
+        if not repo["refusal"]:
+            if _manifest(folder / MANIFEST).get("made_from", {}).get("card") != repo["card"]:
+                raise PublishError(
+                    f"the family page is not written: {folder.name} does not lie beside it as this release has it",
+                    why="The page links only what is published.",
+                    next="run variantforge apply for the whole family again",
+                )
+            repo = repo | {"manifest_sha256": file_digest(folder / MANIFEST)}
+        repos.append(repo | {"folder": folder.name})
+    manifest = {
+        "made_by": "variantforge",
+        "format": 1,
+        **{name: step.params[name] for name in ("family", "version")},
+        "title": facts["title"],
+        "step": step.key,
+        "repos": repos,
+        "files": {PAGE: digest_of(page)},
+    }
+    return json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _keep_edited_page(root: Path, page: str, context: StepContext) -> None:
+    """An edited page is kept under another name; a foreign one is not touched. Raises PublishError for that."""
+    there, manifest = root / PAGE, _manifest(root / PAGE_MANIFEST)
+    if not there.exists() or file_digest(there) == text_digest(page):
+        return
+    if manifest.get("family") != context.step.params["family"]:
+        raise PublishError(_foreign(there), next="move it away, or choose another publish.path")
+    if file_digest(there) != manifest.get("files", {}).get(PAGE, {}).get("sha256"):
+        kept = root / f"{PAGE}.edited-{file_digest(there)[:8]}"
+        link_or_copy(there, kept) if not kept.exists() else None
+        context.note(f"{PAGE} had been edited; it is replaced, and the edited one kept as {kept.name}")

@@ -1,0 +1,155 @@
+"""Publishing: each repo whole, then the family page. Where to, a publisher knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from variantforge.fsops import write_json
+from variantforge.hashing import text_digest
+from variantforge.spec.family import VariantSpec
+from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, repo
+from variantforge.stages.publish import PUBLISHERS
+from variantforge.stages.publish.release import (
+    MANIFEST,
+    Content,
+    Contents,
+    Digest,
+    adapter_config,
+    digest_of,
+    manifest_text,
+)
+from variantforge.stages.stage import Desk, Place
+from variantforge.step import Artifact, Step, StepContext
+
+
+class Publisher(Protocol):
+    """Brings finished repos to one kind of place."""
+
+    def hints(self, desk: Desk) -> Mapping[str, Any]:
+        """Where this family goes: kept in the step's hints, since it changes no byte."""
+
+    def problem(self, step: Step) -> str:
+        """What stands in the way already now, as a sentence, or ''. Asked while planning; reads little."""
+
+    def publish_repo(self, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
+        """Makes ``files`` the repo's whole content, ``variantforge.json`` last. Raises PublishError."""
+
+    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Digest]:
+        """Writes the family page and its manifest beside the repos; returns both files' digests."""
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        """How the published state differs from the release, naming the file, or ''."""
+
+
+class Publish:
+    """A repo whose card was refused is not reached: the runner stops at the card."""
+
+    name = "publish"
+    version = 1
+    heavy = False
+    takes_refused = False
+
+    def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
+        to = desk.family.publish.to
+        if to not in PUBLISHERS:
+            known = f"Publishing to the Hub is not there yet: write '{next(iter(PUBLISHERS))}'." if to == "hub" else ""
+            desk.problem("publish.to", f"{PUBLISHERS.unknown(to)} {known}".strip())
+            return
+        publisher = PUBLISHERS.load(to)()
+        for place, params, inputs in self._wanted(desk, name, variant):
+            step = Step(self.name, self.version, to, params, inputs, hints=publisher.hints(desk))
+            if problem := publisher.problem(step):
+                desk.problem("publish.path", problem)
+            desk.add(place, step)
+
+    def _wanted(
+        self, desk: Desk, name: str | None, variant: VariantSpec | None
+    ) -> Iterator[tuple[Place, dict[str, Any], dict[str, str]]]:
+        """The family's page hangs on all cards, not on the publications: refused repos must not keep it back."""
+        family = desk.family
+        words = {"family": family.family, "version": family.version, "variant": name}
+        if name is None or variant is None:
+            if card := desk.step(Place("card", None, "family")):
+                yield Place(self.name, None, "family"), words | {"form": "family"}, {"card": card.key}
+            return
+        for form in forms_of(family, variant):
+            this = repo(family, name, form)
+            needed = {role: desk.step(place) for role, place in _payload(this, variant).items()}
+            inputs = {role: step.key for role, step in needed.items() if step}
+            if len(inputs) == len(needed):
+                files = {
+                    format: gguf_file(family, name, format) for format in formats_of(variant, form) if form == "gguf"
+                }
+                params = words | {"form": form, "repo": this.id, "files": files, **_revision(desk, this)}
+                yield Place(self.name, name, form), params, inputs
+
+    def do(self, context: StepContext) -> None:
+        publisher, card = PUBLISHERS.load(context.step.method)(), context.inputs["card"]
+        if context.step.params["form"] == "family":
+            digests = publisher.publish_page(context, (card.path / PAGE).read_text(), card.facts)
+            release = {"repo": None, "files": digests, "withheld": {}}
+        else:
+            contents = contents_of(context)
+            digests = {name: digest_of(content) for name, content in sorted(contents.files.items())}
+            manifest = manifest_text(context.step, digests)
+            publisher.publish_repo(context, {**contents.files, MANIFEST: manifest}, digests)
+            files = digests | {MANIFEST: {"sha256": text_digest(manifest), "size_bytes": len(manifest.encode())}}
+            release = {"repo": context.step.params["repo"], "files": files, "withheld": card.facts["withheld"]}
+        write_json(context.out / "release.json", release)
+        context.write_facts(release)
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        return PUBLISHERS.load(step.method)().stale(step, artifact)
+
+
+def _payload(this: Repo, variant: VariantSpec) -> dict[str, Place]:
+    """Role -> where the bytes come from."""
+    name, card = this.variant, {"card": Place("card", this.variant, this.form)}
+    match this.form:
+        case "merged":
+            return card | {"model": Place("merge", name)}
+        case "adapter":  # the merged model's folder lends tokenizer and chat template
+            return card | {"adapter": Place("train", name), "model": Place("merge", name)}
+        case "gguf" | "nf4":
+            return card | {format: Place("quantize", name, format) for format in formats_of(variant, this.form)}
+
+
+def _revision(desk: Desk, this: Repo) -> dict[str, str]:
+    """The commit of a Hub base, for adapters: they mean these weights and no later ones."""
+    card = desk.step(Place("card", this.variant, this.form))
+    told = card.params["base"] if card and this.form == "adapter" and not card.params["parent"] else {}
+    return {"base_revision": told["revision"]} if told.get("revision") else {}
+
+
+def contents_of(context: StepContext) -> Contents:
+    """Everything of one repo but its manifest."""
+    params, inputs, contents = context.step.params, context.inputs, Contents()
+    card = inputs["card"]
+    contents.files[PAGE] = card.path / PAGE
+    match params["form"]:
+        case "merged":
+            contents.add_folder(inputs["model"].path / "model")
+        case "nf4":
+            contents.add_folder(inputs["nf4"].path / "model")
+        case "adapter":
+            contents.add_folder(inputs["model"].path / "model", _is_of_tokenizer)
+            contents.add_folder(inputs["adapter"].path / "adapter", lambda name: name != PAGE)
+            config = (inputs["adapter"].path / "adapter" / "adapter_config.json").read_text()
+            base = card.facts["base_model"]
+            contents.files["adapter_config.json"] = adapter_config(config, base, params.get("base_revision", ""))
+        case "gguf":
+            for format, name in params["files"].items():
+                if name not in card.facts["withheld"]:
+                    contents.files[name] = inputs[format].path / "model.gguf"
+    contents.add_license(card.facts["license"])
+    if contents.left:
+        context.note(f"not published, since no part of a model: {', '.join(contents.left)}")
+    return contents
+
+
+def _is_of_tokenizer(name: str) -> bool:
+    return name.startswith(("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template"))
+
+
+STAGE = Publish()
