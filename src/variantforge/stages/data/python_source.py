@@ -25,7 +25,7 @@ from variantforge.step import Pin
 QUESTIONS = {
     "write_function": (
         "Complete {what}. Answer with all of its code, without the docstring.",
-        "Write the code of {what} that has this signature and docstring. Leave the docstring out.",
+        "Write the code of {what} from its signature and docstring. Leave the docstring out.",
         "Implement {what}. Give the whole definition; do not repeat the docstring.",
     ),
     "explain_function": (

@@ -117,7 +117,7 @@ def _json_lines(path: Path, name: str) -> Iterator[Record]:
 
 def _parse_row(line: bytes) -> dict[str, Any] | BadRow:
     try:
-        return _as_row(json.loads(line.decode()))
+        return _as_row(json.loads(line.rstrip(b"\r\n").decode()))
     except UnicodeDecodeError as error:
         return BadRow("not UTF-8", f"{_not_utf8(error)} of the line")
     except json.JSONDecodeError as error:

@@ -1,0 +1,91 @@
+"""Declared columns and formats against what the files hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.stages.data.test_sources import write_csv, write_parquet
+from tests.stages.data.workbench import make_dataset, rows_of, write_jsonl
+from variantforge.errors import DataError
+
+PAIRS = [{"question": "q", "answer": "a", "id": "7"}]
+COLUMNS = {"prompt": "question", "completion": "answer"}
+
+
+def test_named_columns_are_read_and_the_others_are_told_as_ignored(tmp_path: Path) -> None:
+    for path in (
+        write_csv(tmp_path / "d.csv", PAIRS),
+        write_jsonl(tmp_path / "d.jsonl", PAIRS),
+        write_parquet(tmp_path / "d.parquet", PAIRS),
+    ):
+        artifact = make_dataset(tmp_path, path, columns=COLUMNS)
+        assert [message["content"] for message in rows_of(artifact)[0]["messages"]] == ["q", "a"]
+        assert artifact.facts["format"] == "prompt_completion"
+        assert artifact.facts["format_why"] == "columns question, answer"
+        assert artifact.facts["ignored_columns"] == ["id"]
+
+
+@pytest.mark.parametrize("format", ["auto", "prompt_completion"])
+def test_a_csv_without_the_named_column_says_which_there_are(tmp_path: Path, format: str) -> None:
+    path = write_csv(tmp_path / "d.csv", PAIRS)
+    with pytest.raises(DataError) as caught:
+        make_dataset(tmp_path, path, format=format, columns={"prompt": "question", "completion": "anwser"})
+    assert "answer" in caught.value.what
+    if format != "auto":
+        assert str(caught.value) == (
+            "./d.csv  no column 'anwser'; the columns are: question, answer, id. Did you mean 'answer'?\n"
+            "Dataset 'd' needs it for the field 'completion' of the format prompt_completion.\n"
+            "Next: correct datasets.d.columns: {completion: <column of the file>}"
+        )
+
+
+def test_an_optional_column_that_is_named_must_be_there(tmp_path: Path) -> None:
+    rows = [{"instruction": "q", "output": "a", "context": "c"}]
+    columns = {"input": "contxt"}
+    for path in (write_csv(tmp_path / "d.csv", rows), write_jsonl(tmp_path / "d.jsonl", rows)):
+        with pytest.raises(DataError, match=r"no column 'contxt'; .* Did you mean 'context'"):
+            make_dataset(tmp_path, path, format="alpaca", columns=columns)
+
+
+def test_an_optional_column_may_be_missing_from_some_json_rows(tmp_path: Path) -> None:
+    rows = [{"instruction": "q", "output": "a"}, {"instruction": "r", "output": "b", "context": "c"}]
+    artifact = make_dataset(tmp_path, write_jsonl(tmp_path / "d.jsonl", rows), columns={"input": "context"})
+    assert {row["messages"][0]["content"] for row in rows_of(artifact)} == {"q", "r\n\nc"}
+
+
+def test_columns_that_no_format_knows_are_told_with_the_formats(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        make_dataset(tmp_path, write_jsonl(tmp_path / "d.jsonl", [{"body": "x"}]))
+    assert caught.value.what == "./d.jsonl:1  no known format has the columns: body"
+    assert "alpaca: instruction, output" in caught.value.why
+    assert (
+        caught.value.next == "name the format and its columns, e.g. datasets.d: {format: text, columns: {text: body}}"
+    )
+
+
+def test_a_folder_whose_second_file_lacks_the_column_names_that_file(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_csv(tmp_path / "data/1.csv", [{"text": "one"}])
+    write_csv(tmp_path / "data/2.csv", [{"txt": "two"}])
+    with pytest.raises(DataError, match=r"\./data/2\.csv  no column 'text'; the columns are: txt\. Did you mean 'txt'"):
+        make_dataset(tmp_path, tmp_path / "data")
+
+
+def test_a_file_changed_since_it_was_planned_is_not_taken_for_the_planned_one(tmp_path: Path) -> None:
+    from tests.stages.data.workbench import Workbench
+
+    path = write_jsonl(tmp_path / "d.jsonl", [{"text": "one"}])
+    bench = Workbench(tmp_path, {"d": {"path": "./d.jsonl"}}).plan()
+    path.write_text('{"text": "two"}\n')
+    with pytest.raises(DataError, match="were changed while they were read"):
+        bench.rows()
+
+
+def test_a_hub_dataset_out_of_reach_says_how_to_get_it(tmp_path: Path) -> None:
+    commit = "0" * 40
+    with pytest.raises(DataError) as caught:
+        make_dataset(tmp_path, "acme/chat", revision=commit, subset="en")
+    assert caught.value.what == "dataset acme/chat (split 'train', subset 'en') cannot be loaded"
+    assert caught.value.next.startswith(f"hf download --repo-type dataset acme/chat --revision {commit}")
