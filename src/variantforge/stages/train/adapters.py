@@ -140,7 +140,7 @@ def save_adapter(model: Any, folder: Path, base_name: str) -> None:
 
 
 def prove_adapter(folder: Path, matched: Iterable[str]) -> None:
-    """Reads the saved adapter back. Raises EmptyAdapter unless each matched module has finite matrices that do something."""
+    """Reads the adapter back. Raises EmptyAdapter unless each matched module has finite matrices, and one does something."""
     from safetensors.torch import load_file
 
     tensors, modules = load_file(folder / WEIGHTS), set(matched)

@@ -33,7 +33,7 @@ class Careful:
     train_dataset: Any
 
     def watch(self, context: StepContext, warmup: float | None, row_names: Names) -> None:
-        """``warmup``: share of all steps, where the user said nothing. ``row_names``: positions -> names for messages."""
+        """``warmup``: share of all steps, unless the user said. ``row_names``: positions -> names for messages."""
         self.context, self._warmup, self._row_names = context, warmup, row_names
         self._micro_losses: list[float] = []
         self.tokens = self.supervised_tokens = 0
