@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from variantforge.errors import Problem, SpecError, UsageError
-from variantforge.plan.pin import Resolver
+from variantforge.plan.pin import RepoType, Resolver
 from variantforge.refs import Ref
 from variantforge.registry import near
 from variantforge.spec.family import FamilySpec
@@ -85,7 +85,8 @@ class Draft:
     def pin(self, ref: Ref, *, key: str) -> Pin | None:
         if ref.kind == "path":
             ref = Ref("path", str(self.folder / Path(ref.name).expanduser()))
-        return self._pinned(lambda: self.resolver.pin(ref), key)
+        repo_type: RepoType = "dataset" if key.startswith("datasets.") else "model"
+        return self._pinned(lambda: self.resolver.pin(ref, repo_type), key)
 
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         return self._pinned(lambda: self.resolver.pin_files(files), key)

@@ -125,11 +125,11 @@ def test_equal_plans_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_a_row_of_two_datasets_is_one_row(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", chats(60))
-    write_jsonl(tmp_path / "b.jsonl", chats(90))
+    write_jsonl(tmp_path / "b.jsonl", [*chats(90), *chats(7)])
     datasets = {"a": {"path": "./a.jsonl"}, "b": {"path": "./b.jsonl"}}
     mixed = Workbench(tmp_path, datasets, data={"mix": {"a": 2, "b": 1}}).plan().mix()
     everything = ids(mixed, TRAIN) + ids(mixed, HELDOUT)
-    assert mixed.facts["duplicates"] == 60
+    assert mixed.facts["duplicates"] == 7 + 60  # within b, and between the two
     assert len(everything) == len(set(everything)) > 80
     assert {row["source"] for row in rows_of(mixed)} == {"a", "b"}
 

@@ -9,6 +9,7 @@ import pytest
 from tests.stages.data.test_sources import write_csv, write_parquet
 from tests.stages.data.workbench import make_dataset, rows_of, write_jsonl
 from variantforge.errors import DataError
+from variantforge.stages.data.hub import open_hub
 
 PAIRS = [{"question": "q", "answer": "a", "id": "7"}]
 COLUMNS = {"prompt": "question", "completion": "answer"}
@@ -81,6 +82,21 @@ def test_a_file_changed_since_it_was_planned_is_not_taken_for_the_planned_one(tm
     path.write_text('{"text": "two"}\n')
     with pytest.raises(DataError, match="were changed while they were read"):
         bench.rows()
+
+
+def test_a_split_is_read_through_the_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library reads a local folder as it reads a repository of the Hub: the same loader, without the network."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "repo"
+    write_jsonl(folder / "train.jsonl", [{"text": "one"}, {"text": "two"}])
+    table = open_hub(str(folder), None, subset=None, split="train")
+    assert table.columns == ("text",)
+    assert [record.values for record in table.records] == [{"text": "one"}, {"text": "two"}]
+    with pytest.raises(DataError) as caught:
+        open_hub(str(folder), None, subset=None, split="test")
+    assert caught.value.why == "ValueError: Unknown split \"test\". Should be one of ['train']."
 
 
 def test_a_hub_dataset_out_of_reach_says_how_to_get_it(tmp_path: Path) -> None:

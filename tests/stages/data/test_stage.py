@@ -186,6 +186,12 @@ def test_a_hub_dataset_is_pinned_by_its_commit(folder: Path) -> None:
     assert bench.step("d").pins["data"].at == f"hub:acme/chat@{commit}"
 
 
+def test_a_hub_dataset_out_of_reach_is_asked_for_as_a_dataset(folder: Path) -> None:
+    [(where, text)] = problems(folder, {"d": {"path": "acme/chat"}})
+    assert where == "datasets.d.path"
+    assert "hf download acme/chat --repo-type dataset" in text
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, "half", True])
 def test_a_fraction_that_is_no_share_is_a_problem(folder: Path, fraction: Any) -> None:
     evaluate = {"h": {"evaluator": "perplexity", "fraction": fraction}}

@@ -70,7 +70,8 @@ def mix(context: StepContext) -> None:
     for name, facts in sources.items():
         if not facts["train"]:
             context.note(f"{name}: its share is too small for a single row, so none of it is trained on")
-    counts = {"train": len(picks), "heldout": len(held), "duplicates": twins + heldout_twins}
+    within = sum(context.inputs[name].facts["dropped"]["duplicates"] for name in shares)
+    counts = {"train": len(picks), "heldout": len(held), "duplicates": within + twins + heldout_twins}
     context.write_facts({**counts, "by": spec.by, "sources": sources})
 
 
