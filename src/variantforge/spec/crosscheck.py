@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from variantforge.registry import near
-from variantforge.spec.inherit import circles
+from variantforge.spec.inherit import circle_sentence, circles
 from variantforge.spec.places import Places
 from variantforge.spec.trainer_args import argument_problems
 from variantforge.spec.words import describe, listed, no_such
@@ -55,7 +55,7 @@ def _circles(family: Mapping[str, Any]) -> Iterator[Finding]:
     parents = {name: str(variant["from"]) for name, variant in _variants(family).items() if variant.get("from")}
     for circle in circles(parents):
         if len(circle) > 2:  # a variant that starts from itself is told above
-            yield ("variants", circle[0], "from"), f"'from' goes in a circle: {' -> '.join(circle)}"
+            yield ("variants", circle[0], "from"), circle_sentence(circle)
 
 
 def _mixes(family: Mapping[str, Any]) -> Iterator[Finding]:

@@ -78,7 +78,7 @@ class RowsDataset(Section):
 class PythonSourceDataset(Section):
     """Rows mined from real Python code: installed packages or a folder of sources."""
 
-    source: Literal["python_source"]
+    source: Literal["python_source"] = Field(description="where the rows come from")
     packages: list[str] = Field([], description="importable packages or modules, e.g. json, email")
     folder: str | None = Field(None, description="a folder of .py files, instead of or beside packages")
     task: Literal["write_function", "explain_function"] = Field(
@@ -115,7 +115,7 @@ class DeduplicateSpec(Section):
 
 
 class DataPolicySpec(Section):
-    deduplicate: DeduplicateSpec = DeduplicateSpec()
+    deduplicate: DeduplicateSpec = Field(DeduplicateSpec(), description="which rows count as the same")
     on_bad_row: Literal["error", "skip"] = Field("error", description="stop at a bad row, or count and report it")
 
 
@@ -129,7 +129,7 @@ class AdapterSpec(Section):
 
 class TrainSpec(Section):
     method: str = Field("sft", description="training method: a row of METHODS")
-    adapter: AdapterSpec = AdapterSpec()
+    adapter: AdapterSpec = Field(AdapterSpec(), description="what is trained: a LoRA adapter, or all weights")
     args: dict[str, Any] = Field({}, description="arguments of the method's TRL config class (SFTConfig for sft)")
 
 
@@ -148,7 +148,7 @@ class VariantSpec(Section):
     base: str | None = Field(None, description="another base than the family's")
     from_: str | None = Field(None, alias="from", description="start from this variant's merged weights")
     data: MixSpec = Field(description="what it learns from, for example {mix: {pairs: 1.0}}")
-    train: TrainSpec = TrainSpec()
+    train: TrainSpec = Field(TrainSpec(), description="how it is trained, over what 'defaults' say")
     quantize: list[str] = Field([], description="formats: nf4, gguf:Q4_K_M, ...")
 
     @field_validator("base")
@@ -162,8 +162,8 @@ class VariantSpec(Section):
 class DefaultsSpec(Section):
     """Merged under every variant; see ``inherit``."""
 
-    train: TrainSpec = TrainSpec()
-    quantize: list[str] = []
+    train: TrainSpec = Field(TrainSpec(), description="how variants are trained, key by key")
+    quantize: list[str] = Field([], description="formats of every variant that names none itself")
 
 
 class EvaluatorSpec(BaseModel):
@@ -216,11 +216,11 @@ class PublishSpec(Section):
     @field_validator("repo")
     @classmethod
     def _names_the_variant(cls, value: str) -> str:
-        try:
-            filled = value.format(family="f", variant="v")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError("only {family} and {variant} can be filled in") from error
-        if not all(character.isalnum() or character in "._-" for character in filled):
+        # never str.format on what was not looked at: '{variant:>2000000000}' is a valid format
+        fixed = value.replace("{family}", "").replace("{variant}", "")
+        if "{" in fixed or "}" in fixed:
+            raise ValueError("only {family} and {variant} can be filled in")
+        if not all(character.isascii() and (character.isalnum() or character in "._-") for character in fixed):
             raise ValueError("letters, digits, '.', '_' and '-' only, beside {family} and {variant}")
         return value
 
@@ -233,9 +233,9 @@ class FamilySpec(Section):
     description: str = metadata("", description="one or two sentences for the family page")
     base: BaseSpec = Field(description="the model that all variants start from, for example {model: org/name}")
     datasets: dict[Name, DatasetSpec] = Field({}, description="rows, named once and used by variants")
-    data_policy: DataPolicySpec = DataPolicySpec()
-    defaults: DefaultsSpec = DefaultsSpec()
+    data_policy: DataPolicySpec = Field(DataPolicySpec(), description="what is done with rows before they are mixed")
+    defaults: DefaultsSpec = Field(DefaultsSpec(), description="what holds for every variant that says nothing else")
     variants: dict[Name, VariantSpec] = Field(min_length=1, description="what is made of the base, by name")
     evaluate: dict[Name, EvaluatorSpec] = Field({}, description="what is measured, by name")
     gates: list[GateSpec] = Field([], description="what must hold before anything is published")
-    publish: PublishSpec = PublishSpec()
+    publish: PublishSpec = Field(PublishSpec(), description="where it is published, and as what")

@@ -46,7 +46,7 @@ def in_order(spec: FamilySpec) -> list[str]:
     """
     parents = {name: variant.from_ for name, variant in spec.variants.items() if variant.from_}
     for circle in circles(parents):
-        raise UsageError(f"'from' goes in a circle: {' -> '.join(circle)}", next="remove one 'from' of the circle")
+        raise UsageError(circle_sentence(circle), next="remove one 'from' of the circle")
     order: dict[str, None] = {}
     for name in spec.variants:
         line = [name]
@@ -54,6 +54,11 @@ def in_order(spec: FamilySpec) -> list[str]:
             line.append(str(parent))
         order.update(dict.fromkeys(reversed(line)))
     return list(order)
+
+
+def circle_sentence(circle: list[str]) -> str:
+    names = circle if len(circle) <= 9 else [*circle[:4], "...", *circle[-4:]]
+    return f"'from' goes in a circle: {' -> '.join(names)}"
 
 
 def circles(parents: Mapping[str, str]) -> list[list[str]]:

@@ -69,8 +69,8 @@ def _not_a_family(root: Node) -> Complaint:
     return Complaint(root.mark, (), f"{form}, not {describe(root.value)}")
 
 
-# What YAML 1.2 lets a file hold: https://yaml.org/spec/1.2.2/#51-character-set
-_FOREIGN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]").search
+# What YAML 1.2 lets a file hold, but for byte order marks inside: https://yaml.org/spec/1.2.2/#51-character-set
+_FOREIGN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]").search
 
 
 def _read_text(path: Path) -> str:

@@ -56,7 +56,7 @@ class Places:
 
     def path_of(self, key: str) -> KeyPath:
         """The longest path that a written key path names. Names may hold dots, so the document decides."""
-        return _deepest(self.root, key)
+        return _longest(self.root, key)[0]
 
 
 def _child(node: Node, part: str | int) -> Node | None:
@@ -67,12 +67,13 @@ def _child(node: Node, part: str | int) -> Node | None:
     return None
 
 
-def _deepest(node: Node, rest: str) -> KeyPath:
-    best: KeyPath = ()
+def _longest(node: Node, rest: str) -> tuple[KeyPath, int]:
+    """The path from ``node`` on that uses up most of the text ``rest``, and how much of it is left, in characters."""
+    best: tuple[KeyPath, int] = ((), len(rest))
     for part, child, after in _matches(node, rest.removeprefix(".")):
-        path = (part, *_deepest(child, after))
-        if len(path) > len(best):
-            best = path
+        path, left = _longest(child, after)
+        if left < best[1]:
+            best = ((part, *path), left)
     return best
 
 

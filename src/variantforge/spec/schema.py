@@ -36,6 +36,8 @@ def _tidy(node: Any, *, names: bool = False) -> Any:
         return node
     kept = {key: value for key, value in node.items() if names or key not in ("title", "metadata")}
     tidy = {key: value if key == "default" else _tidy(value, names=key in _NAMES) for key, value in kept.items()}
+    if "patternProperties" in tidy and not names:
+        tidy.setdefault("additionalProperties", False)  # a name is written as the pattern says, or refused
     if not names and isinstance(tidy.get("description"), str):
         tidy["description"] = " ".join(tidy["description"].split())
     return tidy

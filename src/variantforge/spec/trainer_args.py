@@ -61,7 +61,7 @@ def _cached(path: Path) -> dict[str, Annotation] | None:
     """What was kept, or None when there is nothing, it is damaged, or a source file has changed since."""
     try:
         kept = json.loads(path.read_bytes())
-        if any(_stamp(Path(file)) != stamp for file, stamp in kept["files"].items()):
+        if not kept["files"] or any(_stamp(Path(file)) != stamp for file, stamp in kept["files"].items()):
             return None
         rows = kept["arguments"].items()
         return {name: Field(str(text), tuple(takes), tuple(choices)) for name, (text, takes, choices) in rows}
