@@ -80,7 +80,9 @@ class _Cursor:
         """Moves past a value without building it (a vocabulary holds 100,000 texts and more)."""
         if kind == _ARRAY:
             inner, count = self.number("I"), self.number("Q")
-            if inner in (_STRING, _ARRAY):
+            if inner == _STRING:
+                self.at = _after_texts(self.data, self.at, count)
+            elif inner == _ARRAY:
                 for _ in range(count):
                     self.skip(inner)
             else:
@@ -90,6 +92,14 @@ class _Cursor:
             self.at += length
         else:
             self.at += struct.calcsize("<" + _SCALARS[kind])
+
+
+def _after_texts(data: bytes | mmap.mmap, at: int, count: int) -> int:
+    """Where ``count`` texts that begin at ``at`` end."""
+    length_at = struct.Struct("<Q").unpack_from
+    for _ in range(count):
+        at += 8 + length_at(data, at)[0]
+    return at
 
 
 @dataclass(frozen=True)

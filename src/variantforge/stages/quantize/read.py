@@ -81,7 +81,7 @@ def as_float32(rows: np.ndarray[Any, Any], tensor: Tensor) -> np.ndarray[Any, An
     import numpy as np
 
     if tensor.type == "BF16":
-        return (rows.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        return np.left_shift(rows.view("<u2"), 16, dtype=np.uint32).view(np.float32)  # bf16 is a float32's upper half
     if tensor.type in _STORED:
         return rows.view(_STORED[tensor.type]).astype(np.float32)
     values: np.ndarray[Any, Any] = libgguf.dequantize_rows(rows, TYPES[tensor.type].number, tensor.shape[0])

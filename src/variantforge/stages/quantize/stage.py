@@ -19,9 +19,11 @@ class Quantize:
     def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
         if name is None or variant is None:
             return
+        inherited = variant.quantize is desk.family.defaults.quantize
+        key = "defaults.quantize" if inherited else f"{desk.at_key}.quantize"
         for index, entry in enumerate(variant.quantize):
             if complaint := _complaint(entry):
-                desk.problem(f"{desk.at_key}.quantize[{index}]", complaint)
+                desk.problem(f"{key}[{index}]", complaint)
             else:
                 _lay_out(desk, name, entry)
 
