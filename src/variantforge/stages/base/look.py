@@ -81,7 +81,7 @@ def _look_into_folder(folder: Path) -> BaseFacts:
         model_type=config["model_type"],
         parameters=sum(info.elements for info in tensors.values()),
         has_template=_folder_has_template(folder),
-        license=one_license(config.get("license")) or readme_license(folder),
+        license=folder_license(folder, config),
     )
 
 
@@ -137,6 +137,11 @@ def check_template(template: str, name: str) -> None:
     """Raises UnsafeFile for a template of absurd size (rendering it is bounded by nothing else)."""
     if len(template) > MAX_TEMPLATE_CHARS:
         raise UnsafeFile(f"the chat template in {name} has {len(template):,} characters")
+
+
+def folder_license(folder: Path, config: dict[str, Any]) -> str:
+    """The licence that a model folder names, or ''. README.md is no part of a pin: whoever plans asks here again."""
+    return one_license(config.get("license")) or readme_license(folder)
 
 
 def readme_license(folder: Path) -> str:

@@ -73,7 +73,7 @@ def _from_folder(context: StepContext, folder: Path, model: Path) -> tuple[Any, 
     at = context.step.pins["model"].at
     told = {
         "name": at.removeprefix("hub:").partition("@")[0] if at.startswith("hub:") else _name_in(config),
-        "license": look.readme_license(folder) if at.startswith("hub:") else look.one_license(config.get("license")),
+        "license": look.folder_license(folder, config),
     }
     return tokenizer, read_json(settings) if settings.is_file() else {}, told
 

@@ -5,6 +5,7 @@ This is not a scanner that finds the harmless ones among them: none of them is e
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ _SUFFIXES = (
     *(".cloudpickle", ".nemo", ".mar", ".pb", ".tflite", ".onnx", ".msgpack", ".model"),
     *(".zip", ".7z", ".rar", ".tar", ".gz", ".xz", ".zst", ".bz2"),
 )
+_OLD_PICKLE = re.compile(rb"\([ldictVSIKUX(]|[\]}][q(]|[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
 _TAR_MAGIC_AT = 257
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
 
@@ -51,10 +53,9 @@ def unsafe_content(path: Path) -> str:
 
 
 def _is_old_pickle(head: bytes) -> bool:
-    """Pickles of protocol 0 and 1 have no magic: they begin with a mark, or import a name as text."""
-    return head[:2] in (b"(l", b"(d", b"(i", b"(c", b"(t", b"]q", b"}q", b"(V", b"(S", b"(I", b"(K") or (
-        head[:1] in (b"c", b"i") and head.count(b"\n", 0, 200) >= 2 and head[1:2].isalpha()
-    )
+    """Pickles of protocol 0 and 1 have no magic: they begin with a mark or an empty container and an opcode, or
+    import a name as text."""
+    return _OLD_PICKLE.match(head) is not None
 
 
 def refuse_unsafe(path: Path) -> None:
