@@ -65,10 +65,18 @@ def test_they_are_kept_until_a_source_file_changes(cache: Path) -> None:
     assert trainer_arguments("SFTConfig") == first
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["", "{", "[]", '{"files": {}}', '{"files": {}, "arguments": {"seed": 3}}', '{"files": {}, "arguments": {}}'],
-)
+DAMAGE = ["", "{", "[]", '{"files": {}}', '{"files": {}, "arguments": {}}', '{"files": {"/": 3}, "arguments": {}}']
+    "",
+    "{",
+    "[]",
+    '{"files": {}}',
+    '{"files": {}, "arguments": {}}',
+    '{"files": {"/": 3}, "arguments": {}}',
+    "\0",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_cache_is_read_past(damage: str, cache: Path) -> None:
     first = trainer_arguments("SFTConfig")
     kept(cache).write_text(damage)
@@ -82,7 +90,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(cache: Path) -> None:
 
 
 def test_missing_sources_are_told() -> None:
-    with pytest.raises(UsageError, match="cannot check train.args"):
+    with pytest.raises(UsageError, match="cannot check train"):
         trainer_arguments("NoSuchConfig")
 
 
