@@ -66,14 +66,6 @@ def test_they_are_kept_until_a_source_file_changes(cache: Path) -> None:
 
 
 DAMAGE = ["", "{", "[]", '{"files": {}}', '{"files": {}, "arguments": {}}', '{"files": {"/": 3}, "arguments": {}}']
-    "",
-    "{",
-    "[]",
-    '{"files": {}}',
-    '{"files": {}, "arguments": {}}',
-    '{"files": {"/": 3}, "arguments": {}}',
-    "\0",
-]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
