@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.bench import do_step
 from tests.stages.data.workbench import Workbench, chat, chats, ids, rows_of, write_jsonl
 from tests.tiny import tokenizer_folder
-from variantforge.errors import DataError
+from variantforge.errors import DataError, Interrupted
 from variantforge.stages.data.mix import Line, pick
+from variantforge.stages.data.stage import STAGE
 from variantforge.stages.rows import HELDOUT, TRAIN, read_rows
 from variantforge.stages.stage import Place
 from variantforge.step import Artifact, Step
@@ -216,6 +218,13 @@ def test_shares_by_tokens_need_a_tokenizer_file(tmp_path: Path) -> None:
     bench.desk.add(Place("base", "v"), Step("base", 1, "gguf"))
     with pytest.raises(DataError, match=r"tokenizer\.json"):
         bench.plan().mix(base=Artifact("base", tmp_path / "nothing"))
+
+
+def test_a_wish_to_stop_is_heard(tmp_path: Path) -> None:
+    bench = two_sources(tmp_path, 30, 30)
+    step, rows = bench.step("mix", "v"), {name: bench.rows(name) for name in "ab"}
+    with pytest.raises(Interrupted):
+        do_step(STAGE, step, tmp_path / "stopped", rows, stopping=lambda: True)
 
 
 def test_rows_are_copied_byte_for_byte(tmp_path: Path) -> None:

@@ -67,11 +67,10 @@ def mix(context: StepContext) -> None:
     _write(context, TRAIN, picks, spec.seed)
     _write(context, HELDOUT, held, spec.seed)
     sources = {name: _source_facts(name, picks, train, heldout) for name in shares}
-    for name, facts in sources.items():
-        if not facts["train"]:
-            context.note(f"{name}: its share is too small for a single row, so none of it is trained on")
-    within = sum(context.inputs[name].facts["dropped"]["duplicates"] for name in shares)
-    counts = {"train": len(picks), "heldout": len(held), "duplicates": within + twins + heldout_twins}
+    for name in (name for name, facts in sources.items() if not facts["train"]):
+        context.note(f"{name}: its share is too small for a single row, so none of it is trained on")
+    duplicates = twins + heldout_twins + sum(context.inputs[name].facts["dropped"]["duplicates"] for name in shares)
+    counts = {"train": len(picks), "heldout": len(held), "duplicates": duplicates}
     context.write_facts({**counts, "by": spec.by, "sources": sources})
 
 
@@ -136,18 +135,27 @@ def _index(
     """The lines of a file of every source, and how many were left out because an earlier source has the same row."""
     seen: set[str] = set()
     index: dict[str, list[Line]] = {}
-    twins = 0
+    twins = number = 0
+    total = sum(context.inputs[name].facts[Path(file).stem] for name in sources)
     for name in sources:
         index[name] = []
         for offset, row in _offsets(context.inputs[name].path / file):
-            if len(seen) % _BEAT == 0:
-                context.progress(len(seen), 0, "row")
+            _beat(context, number, total)
+            number += 1
             if unique and row["id"] in seen:
                 twins += 1
                 continue
             seen.add(row["id"])
             index[name].append(Line(row["id"], offset, size(row)))
     return index, twins
+
+
+def _beat(context: StepContext, number: int, total: int) -> None:
+    """A sign of life now and then, and an ear for the wish to stop."""
+    if number % _BEAT == 0:
+        context.progress(number, total, "row")
+        if context.stopping():
+            raise Interrupted("stopped while rows were mixed", next="run the same command to go on")
 
 
 def _offsets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -166,10 +174,7 @@ def _write(context: StepContext, name: str, picks: Sequence[Pick], seed: int) ->
         files = {source: stack.enter_context(open(context.inputs[source].path / name, "rb")) for source in sources}
         target = stack.enter_context(writing(context.out / name))
         for number, (source, line, _) in enumerate(picks):
-            if number % _BEAT == 0:
-                context.progress(number, len(picks), "row")
-                if context.stopping():
-                    raise Interrupted("stopped while rows were mixed", next="run the same command to go on")
+            _beat(context, number, len(picks))
             files[source].seek(line.offset)
             target.write(files[source].readline())
 

@@ -34,23 +34,25 @@ class Reading:
         return {"format": self._shape.name, "format_why": self._shape.why, "ignored_columns": ignored}
 
     def __iter__(self) -> Iterator[Record]:
-        tables = self._tables()
-        for index, table in enumerate(tables):
+        count = max(len(self._files), 1)
+        for index, table in enumerate(self._tables()):
             self._prove_columns(table)
             for record in table.records:
-                done = (index + record.done) / len(tables)
+                done = (index + record.done) / count
                 yield Record(record.place, self._content(record), done)
         self._prove_named_columns_were_met()
 
-    def _tables(self) -> list[Table]:
+    def _tables(self) -> Iterator[Table]:
         at, path = self._pin.at, self._section.path
         if at.startswith("hub:"):
             repo, _, commit = at.removeprefix("hub:").partition("@")
-            return [open_hub(repo, commit or None, subset=self._section.subset, split=self._section.split)]
-        if Path(at).is_file():
-            return [open_table(Path(at), path)]
-        whole = len(self._files) == 1 and path.endswith(self._files[0])  # the path names the file, not a folder
-        return [open_table(Path(at, file), path if whole else f"{path.rstrip('/')}/{file}") for file in self._files]
+            yield open_hub(repo, commit or None, subset=self._section.subset, split=self._section.split)
+        elif Path(at).is_file():
+            yield open_table(Path(at), path)
+        else:
+            whole = len(self._files) == 1 and path.endswith(self._files[0])  # the path names the file, not a folder
+            for file in self._files:
+                yield open_table(Path(at, file), path if whole else f"{path.rstrip('/')}/{file}")
 
     def _content(self, record: Record) -> dict[str, Any] | BadRow:
         values = record.values

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from pydantic import TypeAdapter
 
 from variantforge.errors import DataError
-from variantforge.spec.family import DatasetSpec, DeduplicateSpec, FamilySpec, PythonSourceDataset, VariantSpec
+from variantforge.spec.family import (
+    DatasetSpec,
+    DeduplicateSpec,
+    FamilySpec,
+    PythonSourceDataset,
+    RowsDataset,
+    VariantSpec,
+)
 from variantforge.stages.data import clean, mix
 from variantforge.stages.data.pinning import Pinned, digest_of, pin_python, pin_rows
 from variantforge.stages.data.python_source import Mining
@@ -47,11 +54,7 @@ class DataStage:
         section = desk.family.datasets[dataset]
         if step := desk.step(place):
             return step
-        pinned: Pinned | None
-        if isinstance(section, PythonSourceDataset):
-            pinned = pin_python(desk, dataset, section)
-        else:
-            pinned = pin_rows(desk, dataset, section)
+        pinned = _pinned(desk, dataset, section)
         fraction = heldout_fraction(desk)
         if pinned is None or fraction is None:
             return None
@@ -74,6 +77,16 @@ class DataStage:
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
+
+
+def _pinned(desk: Desk, name: str, section: RowsDataset | PythonSourceDataset) -> Pinned | None:
+    try:
+        if isinstance(section, PythonSourceDataset):
+            return pin_python(desk, name, section)
+        return pin_rows(desk, name, section)
+    except OSError as error:  # a folder that may not be listed
+        desk.problem(f"datasets.{name}", f"{error.filename} cannot be read: {error.strerror}")
+        return None
 
 
 def heldout_fraction(desk: Desk) -> float | None:
