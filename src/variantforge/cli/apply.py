@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,6 +19,7 @@ from variantforge.cli.options import (
     Opened,
     StoreFolder,
     Until,
+    again,
     open_family,
     published_at,
 )
@@ -79,7 +81,7 @@ def apply(
         out.json(document(opened, report))
     write(out, opened, report)
     if report.error:
-        raise _with_next(report.error, opened, out)
+        raise _with_next(report.error, file, out)
 
 
 def write(out: Output, opened: Opened, report: RunReport) -> None:
@@ -137,11 +139,11 @@ def document(opened: Opened, report: RunReport) -> dict[str, Any]:
     }
 
 
-def _with_next(error: VariantforgeError, opened: Opened, out: Output) -> VariantforgeError:
+def _with_next(error: VariantforgeError, file: Path, out: Output) -> VariantforgeError:
     """The error with the command to type, the user's own arguments in it, where it does not bring one."""
     if not error.next:
         from variantforge.errors import GateFailed
 
-        look = out.command("show", opened.file.path)
-        error.next = f"{look}   # shows what was measured" if isinstance(error, GateFailed) else out.same_command
+        look = f"{again(out, 'show', file)}   # what was measured, and what was demanded"
+        error.next = look if isinstance(error, GateFailed) else out.same_command
     return error

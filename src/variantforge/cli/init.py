@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, again
 from variantforge.cli.output import Output
 from variantforge.errors import UsageError
 
@@ -38,4 +38,4 @@ def init(
         )
     write_bytes(file, STARTER.read_bytes())
     out.line(("ok:", "ok"), f"wrote {file}")
-    out.line(("next:", "cyan"), out.command("plan", *([] if file == DEFAULT_FILE else [file])))
+    out.line(("next:", "cyan"), again(out, "plan", file))

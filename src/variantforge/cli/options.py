@@ -92,6 +92,11 @@ def family_file(path: Path, out: Output) -> Path:
     )
 
 
+def again(out: Output, command: str, file: Path) -> str:
+    """Another command on the same family, with FILE only where it was needed."""
+    return out.command(command, *([] if file == DEFAULT_FILE else [file]))
+
+
 def published_at(file: FamilyFile, params: Mapping[str, Any]) -> str:
     """Where a publish step with these parameters puts its repo: a folder, shown from here where that is shorter."""
     publish, repo = file.spec.publish, str(params.get("repo") or "")
@@ -110,7 +115,7 @@ def shown(path: Path) -> str:
 def store_of(file: Path, store: Path | None) -> Store:
     from variantforge.store.artifacts import Store
 
-    return Store(store or file.parent / STORE_FOLDER)
+    return Store((store or file.parent / STORE_FOLDER).resolve())
 
 
 def open_family(file: Path, store: Path | None, out: Output) -> Opened:

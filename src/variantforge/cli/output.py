@@ -117,7 +117,7 @@ class Output:
     def painted(self, cell: Cell, stream: Stream = "stdout") -> str:
         """A cell's text, in its colour where there is colour."""
         text, style = _text(cell), _style(cell)
-        code = _CODES.get(_STYLE_OF.get(style, style))
+        code = _CODES.get(_STYLE_OF.get(style, style), "")
         return f"\x1b[{code}m{text}\x1b[0m" if code and text and self.coloured(stream) else text
 
     def _write(self, stream: Stream, text: str) -> None:

@@ -20,7 +20,7 @@ from variantforge.cli.options import (
     Until,
     open_family,
 )
-from variantforge.cli.output import Output
+from variantforge.cli.output import Cell, Output
 from variantforge.cli.words import counted
 
 if TYPE_CHECKING:
@@ -75,18 +75,19 @@ def plan(
 
 def write(out: Output, plan: Plan, decisions: Mapping[str, Decision], everything: bool) -> None:
     """The plan for people: one block per variant, reused steps as a number unless ``everything``."""
+    told = {key: name_in(plan, key) for key in decisions if everything or decisions[key].word != "reuse"}
+    name_width = max(map(len, told.values()), default=0)
+    word_width = max((len(decisions[key].word) for key in told), default=0)
     for title, keys in groups(plan, decisions):
-        told = [key for key in keys if everything or decisions[key].word != "reuse"]
-        silent = len(keys) - len(told)
-        out.line((title, "bold"), *([(f"{silent} reused", "dim")] if silent and not told else []))
-        rows = [(_word(decisions[key]), name_in(plan, key), decisions[key].reason) for key in told]
-        if rows:
-            out.table([*rows, *([(("reuse", "reuse"), (f"{silent} more", "dim"), "")] if silent else [])])
+        silent = sum(key not in told for key in keys)
+        out.line((title, "bold"), *([(f"{silent} reused", "dim")] if silent else []))
+        rows: list[tuple[Cell, ...]] = [
+            ((f"{word:{word_width}}", word), f"{told[key]:{name_width}}", decisions[key].reason)
+            for key in keys
+            if key in told and (word := decisions[key].word)
+        ]
+        out.table(rows)
     out.line(summary(decisions))
-
-
-def _word(decision: Decision) -> tuple[str, str]:
-    return decision.word, decision.word
 
 
 def summary(decisions: Mapping[str, Decision]) -> str:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from variantforge.cli.output import Output
-from variantforge.cli.words import counted, duration, figure
+from variantforge.cli.words import counted, duration, figure, size
 
 if TYPE_CHECKING:
     from variantforge.plan.build import Plan
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from variantforge.run.runner import Reporter, Result
 
 EVERY_S = 10.0  # between two lines about one step
-_FIRST = ("loss", "tokens_per_s")  # metrics told before any others
-_MOST = 4
+_FIRST = ("loss", "tokens_per_s")  # metrics told rather than any others
+_MOST = 2
 
 
 class LiveReporter(Protocol):
@@ -98,7 +98,7 @@ class Bars:
     def __init__(self, out: Output) -> None:
         self.out = out
         self._task: Any = None
-        self._number = self._total = 0
+        self._label, self._number, self._total = "", 0, 0
 
     def __enter__(self) -> Bars:
         from rich.console import Console
@@ -128,14 +128,14 @@ class Bars:
         self._total = sum(decision.word == "run" for decision in decisions.values())
 
     def step_started(self, key: str, label: str) -> None:
-        self._number += 1
+        self._label, self._number = label, self._number + 1
         self._task = self._progress.add_task(
             label, total=None, position=f"[{self._number}/{self._total}]", far="", metrics=""
         )
 
     def event(self, key: str, event: Mapping[str, Any]) -> None:
         if event["kind"] == "note":
-            self._line(("note", "yellow"), event["text"])
+            self._line(f"{self._label}:", event["text"])
         elif event["kind"] == "progress" and self._task is not None:
             self._progress.update(
                 self._task,
@@ -167,19 +167,21 @@ def ending(label: str, result: Result) -> tuple[Any, ...]:
 
 
 def how_far(event: Mapping[str, Any]) -> str:
-    """``120/400 steps``, ``35 %`` where no unit is counted, ``1,200 rows`` where the end is not known."""
+    """``120/400 steps``, ``1.2 GB of 2.0 GB``, ``35 %`` where no unit is counted, ``1,200 rows`` where the end is not known."""
     done, total, unit = event["done"], event["total"], event["unit"]
-    if not total:
-        return f"{done:,.0f} {unit}s" if unit else ""
-    return f"{done:,.0f}/{total:,.0f} {unit}s" if unit else f"{100 * done / total:.0f} %"
+    if unit in ("", "%"):
+        return f"{100 * done / total:.0f} %" if total else ""
+    if unit in ("byte", "bytes"):
+        return f"{size(done)} of {size(total)}" if total else size(done)
+    units = f"{unit}s" if unit.isalpha() and not unit.endswith("s") else unit
+    return f"{done:,.0f}/{total:,.0f} {units}" if total else f"{done:,.0f} {units}"
 
 
 def metrics(event: Mapping[str, Any]) -> list[str]:
-    """The figures worth a glance: loss and tokens/s first, then others, four at most."""
+    """The figures worth a glance: loss and tokens/s, or the first two others."""
     found: Mapping[str, Any] = event["metrics"]
-    names = [name for name in _FIRST if name in found] + [name for name in found if name not in _FIRST]
-    numbers = [(name, found[name]) for name in names if isinstance(found[name], int | float)]
-    return [_metric(name, value) for name, value in numbers][:_MOST]
+    names = [name for name in _FIRST if name in found] or list(found)
+    return [_metric(name, found[name]) for name in names if isinstance(found[name], int | float)][:_MOST]
 
 
 def _metric(name: str, value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,10 @@ from variantforge.cli.options import (
     File,
     Json,
     StoreFolder,
+    again,
     family_file,
+    published_at,
+    shown,
     store_of,
 )
 from variantforge.cli.output import Cell, Output
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
 app = typer.Typer(**STYLE)
 _EXAMPLES = EXAMPLES_HEADING + """
   vf show                      the whole family
-  vf show qwen.yaml code       one variant of it
+  vf show code                 one variant of it
+  vf show qwen.yaml code       one variant of another file
   vf show --json | jq '.variants[].metrics'
 """  # fmt: skip
 
@@ -50,6 +55,8 @@ def show(
     from variantforge.store.overview import overview
 
     out: Output = ctx.obj
+    if variant is None and not file.exists() and file.name == str(file) and not file.suffix:
+        file, variant = DEFAULT_FILE, file.name  # vf show code
     path = family_file(file, out)
     family, shelf = load_family(path), store_of(path, store)
     names = list(family.spec.variants)
@@ -57,14 +64,14 @@ def show(
         from variantforge.registry import near
 
         hint = near(variant, names) or f" There are: {', '.join(names)}."
-        raise UsageError(f"no variant '{variant}' in {path}.{hint}", next=out.command("show", path))
+        raise UsageError(f"no variant '{variant}' in {path}.{hint}", next=again(out, "show", file))
     found = overview(shelf, family.spec.family)
     document = _document(family, found, [variant] if variant else names)
     if as_json:
         out.json({**document, "store": str(shelf.root)})
     write(out, document)
     if not found.entries:
-        out.line(("next:", "cyan"), out.command("apply", path))
+        out.line(("next:", "cyan"), again(out, "apply", file))
 
 
 def write(out: Output, document: Mapping[str, Any]) -> None:
@@ -89,8 +96,8 @@ def _table(
 
 def _artifact_row(artifact: Mapping[str, Any]) -> tuple[Cell, ...]:
     if artifact["size_bytes"] is None:
-        return artifact["name"], ("gone", "gone"), artifact["path"]
-    return artifact["name"], size(artifact["size_bytes"]), (artifact["path"], "dim")
+        return artifact["name"], ("gone", "gone"), (shown(Path(artifact["path"])), "dim")
+    return artifact["name"], size(artifact["size_bytes"]), (shown(Path(artifact["path"])), "dim")
 
 
 def _metric_rows(metrics: list[dict[str, Any]]) -> Iterator[tuple[Cell, ...]]:
@@ -107,9 +114,8 @@ def _interval(one: Mapping[str, Any]) -> str:
 
 
 def _verdict_row(verdict: Mapping[str, Any]) -> tuple[Cell, ...]:
-    versus = f" vs {verdict['vs']}" if verdict.get("vs") else ""
     word = verdict["verdict"]
-    return verdict["subject"], (word, word), f"{verdict['metric']}{versus}: {verdict.get('why') or verdict['demand']}"
+    return verdict["subject"], (word, word), verdict["why"]
 
 
 def _published_row(one: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -129,19 +135,19 @@ def _document(family: FamilyFile, found: Overview, variants: list[str]) -> dict[
         "family": family.spec.family,
         "version": family.spec.version,
         "file": str(family.path),
-        "variants": {name: _variant(found, name) for name in variants},
+        "variants": {name: _variant(family, found, name) for name in variants},
         "runs": [_run(run) for run in found.runs],
     }
 
 
-def _variant(found: Overview, name: str) -> dict[str, Any]:
+def _variant(family: FamilyFile, found: Overview, name: str) -> dict[str, Any]:
     return {
         "artifacts": [_artifact(entry) for entry in found.of(name)],
         "metrics": sorted(
             (row for entry in found.of(name, "evaluate") for row in _metrics(entry)), key=lambda row: row["metric"]
         ),
         "verdicts": [row for entry in found.of(name, "gate") for row in _verdicts(entry)],
-        "published": [_published(entry) for entry in found.of(name, "publish") if entry.exists],
+        "published": [_published(family, entry) for entry in found.of(name, "publish") if entry.exists],
     }
 
 
@@ -165,9 +171,9 @@ def _verdicts(entry: Entry) -> Iterator[dict[str, Any]]:
         yield {"subject": entry.place.name, **verdict}
 
 
-def _published(entry: Entry) -> dict[str, Any]:
+def _published(family: FamilyFile, entry: Entry) -> dict[str, Any]:
     facts = entry.facts
-    return {"form": entry.place.name, "at": facts.get("repo", ""), "withheld": facts.get("withheld", [])}
+    return {"form": entry.place.name, "at": published_at(family, facts), "withheld": facts["withheld"]}
 
 
 def _run(run: Mapping[str, Any]) -> dict[str, Any]:
