@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,12 @@ def convert(context: StepContext, target: Path) -> GgufFile:
 
     if last_lines := run_tool(command, context, watch):
         raise _explained(last_lines, _read_json(model / "config.json"))
-    file = GgufFile.open(target)
-    if added := dict(_what_is_missing(file, model, context)):
+    return completed(GgufFile.open(target), model, context.note)
+
+
+def completed(file: GgufFile, model: Path, note: Callable[[str], None]) -> GgufFile:
+    """The file with what the converter left out of its header, and proven to be ``model``. Raises QuantizeError."""
+    if added := dict(_what_is_missing(file, model, note)):
         file = _with_fields(file, added)
     _check_special_tokens(file, model)
     _check_weights(file, model)
@@ -96,7 +100,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return read
 
 
-def _what_is_missing(file: GgufFile, model: Path, context: StepContext) -> Iterator[tuple[str, Field]]:
+def _what_is_missing(file: GgufFile, model: Path, note: Callable[[str], None]) -> Iterator[tuple[str, Field]]:
     """Header fields that the converter left out although the model has them."""
     template = model / "chat_template.jinja"
     if template.exists() and file.chat_template != template.read_text():
@@ -104,7 +108,8 @@ def _what_is_missing(file: GgufFile, model: Path, context: StepContext) -> Itera
     free = [key for key in (_EOS, _EOT, _EOM) if key not in file.fields]
     for token in _unknown_ends(file, model):
         if not free:
-            context.note(f"llama.cpp has no place left for the stop token {token}: pass it as a stop text when serving")
+            text = file.get("tokenizer.ggml.tokens")[token]
+            note(f"llama.cpp has no place left for the stop token {text}: pass it as a stop text when serving")
             continue
         yield free.pop(0), Field.of(token)
 
