@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.bench import do_step
-from variantforge.fsops import write_json
 from variantforge.plan.build import Draft
 from variantforge.plan.pin import Resolver
 from variantforge.spec.family import FamilySpec
@@ -73,6 +74,9 @@ FACTS: dict[str, dict[str, Any]] = {
         "loss_first": 2.71828,
         "loss_last": 1.41421,
         "trainable_parameters": 2442240,
+        "rows_cut": 3,
+        "rows_dropped": 0,
+        "args": {"learning_rate": 0.00025, "num_train_epochs": 3, "seed": 42, "max_length": 1024, "save_steps": 0.1},
     },
     "merge": {"kl_mean": 0.000213, "kl_max": 0.00471, "same_top": 0.99713, "prompts": 32, "positions": 4096},
     "nf4": {"format": "nf4", "file": "model", "size_bytes": 113_456_789, "bits_per_weight": 6.7471},
@@ -128,6 +132,7 @@ class Made:
     def __post_init__(self) -> None:
         folder = self.root / "project"
         folder.mkdir(parents=True, exist_ok=True)
+        self.store = Path(tempfile.mkdtemp(prefix="store-", dir=self.root))
         self.desk = Draft(self.family, folder, Resolver(), lambda key, text: self.problems.append((key, text)))
         for name in in_order(self.family):
             self._lay_out(name)
@@ -145,7 +150,7 @@ class Made:
         self._add(Place("base", name), FACTS["base"], pins=pins)
         for dataset in variant.data.mix:
             self._add(Place("data", None, dataset), FACTS["rows"])
-        sources = {source: FACTS["mix"]["sources"]["pairs"] for source in variant.data.mix}
+        sources = dict.fromkeys(variant.data.mix, FACTS["mix"]["sources"]["pairs"])
         own = {key: it for key, it in FACTS["mix"]["sources"].items() if key in sources}
         self._add(Place("data", name, "mix"), FACTS["mix"] | {"sources": sources | own})
         self._add(Place("train", name), FACTS["train"])
@@ -160,10 +165,13 @@ class Made:
                 self._add(Place("gate", name, subject), verdict(f"{name}/{subject}" in self.refused))
 
     def _add(self, place: Place, facts: dict[str, Any], pins: dict[str, Pin] | None = None) -> None:
-        step = self.desk.add(place, Step(place.stage, 1, "by hand", {"place": list(place), "facts": facts}, pins=pins or {}))
-        folder = self.root / "store" / step.stage / step.key
+        step = self.desk.add(
+            place, Step(place.stage, 1, "by hand", {"place": list(place), "facts": facts}, pins=pins or {})
+        )
+        folder = self.store / step.stage / step.key
         if step.key not in self.artifacts:
-            write_json(folder / "facts.json", facts)
+            folder.mkdir(parents=True)
+            (folder / "facts.json").write_text(json.dumps(facts, sort_keys=True))
             self.fill(place, folder)
             self.artifacts[step.key] = Artifact(step.key, folder)
 
@@ -180,7 +188,7 @@ class Made:
                 if key not in self.artifacts:
                     place = next(place for place, known in self.desk.places.items() if known == key)
                     self.do(*place)
-            self.artifacts[step.key] = self.again(step, self.root / "store", **context)
+            self.artifacts[step.key] = self.again(step, self.store, **context)
         return self.artifacts[step.key]
 
     def again(self, step: Step, root: Path, **context: Any) -> Artifact:

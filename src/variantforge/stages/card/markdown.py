@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SPECIAL = re.compile(r"([\\`*\[\]|~#$]|(?<!\w)_|_(?!\w))")  # an underscore inside a word is only itself
+_SPECIAL = re.compile(r"([\\`*\[\]|~#$]|(?<![^\W_])_|_(?![^\W_]))")  # '_' between letters is only itself
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _JOINERS = "\u200c\u200d"  # invisible, but part of words and emoji
 _BLOCK_START = re.compile(r"(?:[-+=]|\d+[.)](?= |$))")

@@ -7,8 +7,11 @@ from typing import Any
 from variantforge.refs import Ref
 from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDataset
 from variantforge.stages.base.stage import base_license, base_name, base_of
+from variantforge.stages.card.markdown import one_line
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, repo
 from variantforge.stages.stage import Desk, Place
+
+LOCAL = "local"  # the namespace of a family that names none: its repos have no address but their folders
 
 
 def card_params(desk: Desk, this: Repo) -> dict[str, Any]:
@@ -17,8 +20,9 @@ def card_params(desk: Desk, this: Repo) -> dict[str, Any]:
     publish = family.publish
     return {
         "family": {"name": family.family, "version": family.version, "title": title_of(family)},
-        "variant": {"name": this.variant, "kind": variant.kind, "description": variant.description},
+        "variant": {"name": this.variant, "kind": variant.kind, "description": one_line(variant.description)},
         "repo": this.id,
+        "on_hub": publish.namespace != LOCAL,
         "repos": {form: repo(family, this.variant, form).id for form in forms_of(family, variant)},
         "language": publish.language,
         "tags": publish.tags,
@@ -40,12 +44,12 @@ def family_params(desk: Desk, repos: list[Repo]) -> dict[str, Any]:
     family = desk.family
     return {
         "family": {"name": family.family, "version": family.version, "title": title_of(family)},
-        "description": family.description,
+        "description": one_line(family.description),
         "order": list(family.variants),
         "variants": {
             name: {
                 "kind": variant.kind,
-                "description": variant.description,
+                "description": one_line(variant.description),
                 "base": base_params(desk, name),
                 "parent": variant.from_,
                 "repos": {each.form: each.id for each in repos if each.variant == name},
@@ -56,7 +60,7 @@ def family_params(desk: Desk, repos: list[Repo]) -> dict[str, Any]:
 
 
 def title_of(family: FamilySpec) -> str:
-    return family.publish.collection or family.family
+    return one_line(family.publish.collection or "") or family.family
 
 
 def base_params(desk: Desk, name: str) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def _sources(family: FamilySpec, name: str) -> dict[str, dict[str, Any]]:
 
 
 def _source(dataset: DatasetSpec) -> dict[str, Any]:
-    told: dict[str, Any] = {"license": dataset.license or "", "description": dataset.description}
+    told: dict[str, Any] = {"license": dataset.license or "", "description": one_line(dataset.description)}
     if isinstance(dataset, PythonSourceDataset):
         return told | {"task": dataset.task, "packages": dataset.packages}
     ref = Ref.parse(dataset.path)

@@ -16,7 +16,7 @@ from variantforge.stages.card.facts import (
     verdicts,
 )
 from variantforge.stages.card.front_matter import front_matter, hub_base
-from variantforge.stages.card.markdown import Markdown, render
+from variantforge.stages.card.markdown import Markdown, hub_link, plain, render
 from variantforge.stages.card.repos import SUFFIXES
 from variantforge.step import Step
 
@@ -38,6 +38,9 @@ ADVICE = {
 
 # Perplexity says what the loss says; the gap to llama.cpp's own run speaks of the measurement, not of the file.
 _IN_FULL_ONLY = ("perplexity", "runtime_gap")
+
+# Arguments that say how a run is watched and kept, not what is learned.
+_HOUSEKEEPING = ("logging_", "save_", "eval_", "report_to", "disable_tqdm", "dataloader_", "output_dir", "run_name")
 
 PROMPTS = {
     "instruct": "Give me three tips for a good night's sleep.",
@@ -105,6 +108,7 @@ def _values(
         "name": told["repo"].partition("/")[2],
         "chat": bool(facts["base"].get("template_sha256")),
         "prompt": PROMPTS[told["variant"]["kind"]],
+        "args": {name: it for name, it in facts["train"]["args"].items() if not name.startswith(_HOUSEKEEPING)},
         "start": _start(told),
         "bad_rows": {name: it["bad"] for name, it in rows.items() if it.get("bad")},
         "shipped": shipped,
@@ -113,13 +117,21 @@ def _values(
         "meanings": [
             (metric, text) for metric, text in MEANINGS.items() if any(it.metric == metric for it in measured)
         ],
-        "others": [told["repos"][other] for other in SUFFIXES if other in told["repos"] and other != form],
+        "address": told["repo"] if told["on_hub"] else told["repo"].partition("/")[2],
+        "parent": _link(told, told["parent"]["repo"]) if told["parent"] and told["parent"]["repo"] else "",
+        "others": [_link(told, told["repos"][other]) for other in SUFFIXES if other in told["repos"] and other != form],
         "columns": _columns(measured, shipped),
         "verdicts": verdicts(inputs, shipped),
         "files": files,
         "best": next((file for file in files if file["type"] == "Q4_K_M"), files[0] if files else None),
         "keys": {role: inputs[role].key for role in sorted(inputs)},
     }
+
+
+def _link(told: Told, id: str) -> Markdown:
+    """To another repo of the family: on the Hub, or in the folder beside this one."""
+    name = id.partition("/")[2]
+    return hub_link(id) if told["on_hub"] else Markdown(f"[{plain(name)}](../{name}/)")
 
 
 def _start(told: Told) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def _carry_over(before: Path | None, built: Path, files: Mapping[str, Content], 
             edited.append(kept)
             link_or_copy(path, built / kept)
     if added:
-        context.note(f"kept what was added to {built.parent.name}: {', '.join(added)}")
+        context.note(f"kept what was added to {_folder(context.step).name}: {', '.join(added)}")
     if edited:
         context.note(f"replaced files that had been edited; the edited ones are kept as {', '.join(edited)}")
 
