@@ -14,6 +14,7 @@ from variantforge.errors import UsageError
 from variantforge.spec import trainer_args
 from variantforge.spec.owned_args import OWNED, owned
 from variantforge.spec.trainer_args import TRAINER_CONFIGS, argument_problems, trainer_arguments, value_problem
+from variantforge.stages.train import METHODS
 
 
 @pytest.fixture
@@ -131,6 +132,10 @@ def test_what_trl_would_not_take_is_told(name: str, value: Any, sentence: str) -
 
 def test_what_variantforge_owns_is_never_suggested() -> None:
     assert "Did you mean" not in problem("output_dirr", 1)
+
+
+def test_every_training_method_has_a_config_class_and_no_other_has() -> None:
+    assert set(TRAINER_CONFIGS) == set(METHODS)
 
 
 def test_methods_that_are_not_known_here_are_passed_over() -> None:

@@ -7,6 +7,7 @@ Names are followed as Python would: a base class, an enum or a re-export is look
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 from importlib.util import find_spec
@@ -74,14 +75,20 @@ class Sources:
         home, node = self.find(module, name)
         found: dict[str, Field] = {}
         for base in reversed(node.bases):
-            if isinstance(base, ast.Name) and base.id != "object":
-                found |= self.fields(home.name, base.id)
+            if not self._is_plain(home, base):
+                found |= self.fields(home.name, ast.unparse(base))
         for statement in node.body:
             if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
                 continue
             if "ClassVar" not in ast.unparse(statement.annotation):
                 found[statement.target.id] = self._field(home, statement)
         return found
+
+    def _is_plain(self, home: Module, base: ast.expr) -> bool:
+        """Whether a base class comes from Python itself (object, ABC, Generic[T]) and so brings no fields."""
+        name = ast.unparse(base).split("[")[0]
+        source, _ = home.imports.get(name.split(".")[0], (name, ""))
+        return name == "object" or source.split(".")[0] in sys.stdlib_module_names
 
     def find(self, module: str, name: str) -> tuple[Module, ast.ClassDef]:
         """The class a name means in a module, and the module that defines it."""
@@ -124,7 +131,7 @@ class Sources:
         try:
             _, enum = self.find(home.name, text)
         except (SourceMissing, OSError):
-            return "object", []
+            return "any", []  # an alias, or a class that cannot be found: TRL itself will check it
         values = list(_enum_values(enum))
         return ("choice", values) if values else ("object", [])
 

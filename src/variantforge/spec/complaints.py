@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping, Sequence
-from functools import cache
-from itertools import takewhile
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Sequence
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from variantforge.registry import near
-from variantforge.spec.family import (
-    AdapterSpec,
-    DefaultsSpec,
-    FamilySpec,
-    PythonSourceDataset,
-    TrainSpec,
-    VariantSpec,
-    dataset_form,
-)
+from variantforge.spec.family import AdapterSpec, DefaultsSpec, FamilySpec, TrainSpec, VariantSpec
+from variantforge.spec.form import Model, description_of, home_of, keys_of, section_at
 from variantforge.spec.owned_args import owned
 from variantforge.spec.places import Places, spell_path
 from variantforge.spec.trainer_args import TRAINER_CONFIGS, trainer_arguments
@@ -95,7 +85,7 @@ def _complaint(path: KeyPath, details: Sequence[Any], places: Places) -> Complai
         return Complaint(places.mark(path, at_key=True), path, _unknown_key(path, places))
     if first["type"] == "missing":
         section = section_at(path[:-1], places.root.value)
-        text = f"missing: {_description(section, path[-1])}".removesuffix(": ")
+        text = f"missing: {description_of(section, path[-1])}".removesuffix(": ")
         return Complaint(places.mark(path[:-1], at_key=True), path, text)
     at_key = first["loc"][-1:] == ("[key]",)
     wanted = [_WANTED[detail["type"]] for detail in details if detail["type"] in _WANTED]
@@ -154,11 +144,13 @@ def _unknown_key(path: KeyPath, places: Places) -> str:
     section, name = section_at(path[:-1], places.root.value), str(path[-1])
     if section in _ARGS and name in trainer_arguments(TRAINER_CONFIGS["sft"]) and not owned(name):
         return f"unknown key. It is an argument of TRL: put it under {_ARGS[section]}."
-    return f"unknown key.{_home(path)} Known: {listed(_keys(section))}."
+    home = home_of(path)
+    advice = f" It belongs under {spell_path(home)}." if home else ""
+    return f"unknown key.{advice} Known: {listed(keys_of(section))}."
 
 
 # From which section a trainer's argument that was put there by mistake should move, and where to
-_ARGS: dict[type[BaseModel] | None, str] = {
+_ARGS: dict[Model | None, str] = {
     FamilySpec: "defaults.train.args",
     DefaultsSpec: "train.args",
     VariantSpec: "train.args",
@@ -169,88 +161,9 @@ _ARGS: dict[type[BaseModel] | None, str] = {
 
 def _near(path: KeyPath, places: Places) -> str:
     section = section_at(path[:-1], places.root.value)
-    return near(str(path[-1]), _keys(section)) if section else ""
+    return near(str(path[-1]), keys_of(section)) if section else ""
 
 
 def _nearest(path: KeyPath, places: Places) -> str:
     """The key an unknown one seems to mean, or ''."""
     return _near(path, places).partition("'")[2].partition("'")[0]
-
-
-def _home(path: KeyPath) -> str:
-    """Where a key that is unknown here would be known: of several places, the one nearest to here."""
-    homes = [home for home, section in _sections() if path[-1] in _keys(section)]
-    if not homes:
-        return ""
-    best = max(homes, key=lambda home: (_shared(home, path), -len(home)))
-    shared = _shared(best, path)
-    return f" It belongs under {spell_path((*path[:shared], *best[shared:]))}."
-
-
-def _shared(home: KeyPath, path: KeyPath) -> int:
-    """How many first parts two paths share; ``NAME`` stands for any name."""
-    pairs = zip(home, path[:-1], strict=False)
-    return len(list(takewhile(lambda pair: pair[0] in ("NAME", pair[1]), pairs)))
-
-
-@cache
-def _sections() -> list[tuple[KeyPath, type[BaseModel]]]:
-    """Every section of the form below the top, with its path."""
-    found: list[tuple[KeyPath, type[BaseModel]]] = []
-
-    def walk(home: KeyPath, annotation: Any) -> None:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found.append((home, annotation))
-            for key, field in _fields(annotation).items():
-                walk((*home, key), field.annotation)
-        else:
-            inside = (*home, "NAME") if get_origin(annotation) is dict else home
-            for argument in get_args(annotation):
-                walk(inside, argument)
-
-    walk((), FamilySpec)
-    return found[1:]
-
-
-def _fields(section: type[BaseModel]) -> dict[str, Any]:
-    return {field.alias or name: field for name, field in section.model_fields.items()}
-
-
-def _keys(section: type[BaseModel] | None) -> list[str]:
-    return list(_fields(section)) if section else []
-
-
-def _description(section: type[BaseModel] | None, key: str | int) -> str:
-    field = _fields(section).get(str(key)) if section else None
-    return (field.description or "") if field else ""
-
-
-def section_at(path: KeyPath, root: Any) -> type[BaseModel] | None:
-    """The section of the form that a key path names, or None where none is (inside ``args``, say)."""
-    annotation: Any = FamilySpec
-    value = root
-    for part in path:
-        annotation = _inside(annotation, part)
-        value = value.get(part) if isinstance(value, Mapping) else value[part] if isinstance(part, int) else None
-        annotation = _unwrapped(annotation, value)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
-def _inside(annotation: Any, part: str | int) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        field = _fields(annotation).get(str(part))
-        return field.annotation if field else None
-    arguments = get_args(annotation)
-    return arguments[-1] if get_origin(annotation) in (dict, list) and arguments else None
-
-
-def _unwrapped(annotation: Any, value: Any) -> Any:
-    """``Annotated`` and unions taken away; of the dataset forms, the one that was meant."""
-    if get_origin(annotation) is Annotated:
-        return _unwrapped(get_args(annotation)[0], value)
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [_unwrapped(member, value) for member in get_args(annotation)]
-        if PythonSourceDataset in members:
-            return members[dataset_form(value) == "source"]
-        return next((member for member in members if member is not type(None)), None)
-    return annotation
