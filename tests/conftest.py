@@ -11,6 +11,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("XDG_CACHE_HOME", str(Path(__file__).parents[1] / ".cache" / "xdg"))  # not the user's own
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

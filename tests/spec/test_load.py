@@ -69,6 +69,14 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         load(tmp_path, SMALL + "#" * (room + 1))
 
 
+def test_what_is_found_later_is_told_in_the_order_of_the_file_too(tmp_path: Path) -> None:
+    found = [("variants.code.quantize[0]", "b"), ("datasets.pairs.path", "a"), ("base", "c")]
+    error = load(tmp_path, SMALL).error(found)
+    places = [(problem.where.rpartition(".yaml:")[2], problem.text) for problem in error.problems]
+    assert places == [("2:1", "c"), ("4:17", "a"), ("6:3", "b")]
+    assert "variantforge check" in error.next
+
+
 def test_very_many_problems_are_counted_not_listed(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load(tmp_path, SMALL + "".join(f"key{i}: 1\n" for i in range(500)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,11 @@ class FamilyFile:
 
     def problem(self, key: str, text: str) -> Problem:
         return Problem(self.where(key), key, text)
+
+    def error(self, found: Iterable[tuple[str, str]]) -> SpecError:
+        """One error for all that was found, as (key path, sentence): in the order of the file."""
+        marks = ((self.places.mark(self.places.path_of(key)), self.problem(key, text)) for key, text in found)
+        return _told(self.path, list(marks))
 
 
 def load_family(path: Path) -> FamilyFile:
@@ -116,14 +122,15 @@ def _mark_at(before: str) -> Mark:
 
 
 def _spec_error(path: Path, complaints: list[Complaint]) -> SpecError:
-    places = Places(str(path), Node(Mark(1, 1), None))
-    ordered = sorted(complaints, key=lambda complaint: (complaint.mark, _path_text(complaint)))
-    problems = [places.problem(complaint) for complaint in ordered[:MAX_PROBLEMS]]
+    places = Places(str(path), Node(_FILE, None))
+    return _told(path, [(complaint.mark, places.problem(complaint)) for complaint in complaints])
+
+
+def _told(path: Path, found: list[tuple[Mark, Problem]]) -> SpecError:
+    """In the order of the file, and not more than a person can read."""
+    ordered = [problem for _, problem in sorted(found, key=lambda one: (one[0], one[1].key, one[1].text))]
+    problems = ordered[:MAX_PROBLEMS]
     if len(ordered) > MAX_PROBLEMS:
         problems.append(Problem(str(path), "", f"and {len(ordered) - MAX_PROBLEMS:,} more problems after these"))
     command = f"variantforge check {shlex.quote(str(path))}"
     return SpecError(problems, next=f"correct {path}, then run: {command}")
-
-
-def _path_text(complaint: Complaint) -> tuple[str, ...]:
-    return (*(str(part) for part in complaint.path), complaint.text)
