@@ -33,8 +33,8 @@ _DIGITS = 6  # of sums of log-probabilities that are kept: beyond them lies the 
 class PerplexityParams(Section):
     """What a user may write beside ``evaluator: perplexity``."""
 
-    # Read by the data stage; here it is left out of keys, since the key of the data says it already.
-    fraction: float = Field(0.05, gt=0, lt=0.5, exclude=True, description="share of the rows held out from training")
+    # Checked and read by the data stage; left out of keys here, since the key of the data says it already.
+    fraction: Any = Field(0.05, exclude=True, description="share of the rows held out from training")
     max_examples: int = Field(200, ge=1, description="measure at most this many held-out rows")
     max_length: int = Field(1024, ge=2, description="tokens of a row that are read; what is beyond is not measured")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision in which torch computes")

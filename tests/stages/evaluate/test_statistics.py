@@ -1,0 +1,156 @@
+"""Bounds that hold as often as they say, and comparisons that are made in pairs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.statistics import (
+    NothingToCount,
+    gain,
+    interval,
+    one_sided,
+    resampled_sums,
+    widened_tail,
+)
+
+LOSS = Metric("loss", "nll", "tokens", "lower")
+PERPLEXITY = Metric("perplexity", "nll", "tokens", "lower", scale="exp")
+ACCURACY = Metric("accuracy", "right", "tokens", "higher")
+
+Rows = list[dict[str, object]]
+
+
+def rows(nlls: list[float], tokens: list[int] | None = None, column: str = "nll") -> Rows:
+    counts = tokens or [1] * len(nlls)
+    return [{"id": str(i), column: nll, "tokens": n} for i, (nll, n) in enumerate(zip(nlls, counts, strict=True))]
+
+
+def synthetic(random: np.random.Generator, n: int, effect: float = 0.0) -> tuple[Rows, Rows]:
+    """Two models on the same ``n`` examples: skewed difficulties, uneven lengths, the second better by ``effect``."""
+    lengths = random.integers(5, 120, n)
+    hard = random.gamma(4.0, 0.5, n)
+    sides = [hard + shift + random.normal(0, 0.15, n) for shift in (effect, 0.0)]
+    return tuple(rows(list(side * lengths), [int(length) for length in lengths]) for side in sides)  # type: ignore[return-value]
+
+
+def test_a_long_example_weighs_as_many_tokens_as_it_has():
+    assert interval(LOSS, rows([10.0, 90.0], [10, 30])).value == pytest.approx(2.5)
+
+
+def test_perplexity_is_the_exponential_of_the_loss_and_so_are_its_bounds():
+    examples = rows([1.0, 2.0, 4.0, 3.0, 2.5, 2.2])
+    loss, perplexity = interval(LOSS, examples), interval(PERPLEXITY, examples)
+    assert perplexity.value == pytest.approx(math.exp(loss.value))
+    assert perplexity.low == pytest.approx(math.exp(loss.low or 0), rel=1e-3)  # percentiles between two resamples
+    assert perplexity.high == pytest.approx(math.exp(loss.high or 0), rel=1e-3)
+
+
+def test_the_interval_of_a_mean_is_about_students():
+    values = list(np.random.default_rng(1).normal(3.0, 1.0, 40))
+    found = interval(LOSS, rows(values))
+    half = 2.0227 * np.std(values, ddof=1) / math.sqrt(40)  # Student's t with 39 degrees of freedom
+    assert found.low == pytest.approx(np.mean(values) - half, abs=0.05 * half)
+    assert found.high == pytest.approx(np.mean(values) + half, abs=0.05 * half)
+
+
+def test_students_correction_leaves_out_less_with_few_examples():
+    assert widened_tail(0.05, 10_000) == pytest.approx(0.05, abs=1e-4)
+    assert widened_tail(0.05, 20) == pytest.approx(0.0380, abs=5e-4)  # Hesterberg 2015, t table: t(19) = 1.729
+    assert widened_tail(0.025, 8) == pytest.approx(0.00574, abs=1e-4)  # t(7) = 2.365
+
+
+def test_a_smaller_loss_is_a_gain_and_so_is_a_larger_accuracy():
+    low, high = rows([1.0, 1.1, 0.9]), rows([2.0, 2.1, 1.9])
+    assert gain(LOSS, low, high).value == pytest.approx(1.0)
+    assert gain(LOSS, high, low).value == pytest.approx(-1.0)
+    few, many = rows([0.0, 0.0, 1.0], column="right"), rows([1.0, 1.0, 1.0], column="right")
+    assert gain(ACCURACY, many, few).value == pytest.approx(2 / 3)
+
+
+def test_a_comparison_in_pairs_sees_what_the_spread_of_examples_would_hide():
+    hard = np.random.default_rng(2).gamma(2.0, 1.0, 60)
+    subject, base = rows(list(hard - 0.05)), rows(list(hard))
+    assert interval(LOSS, subject).high > interval(LOSS, base).low  # side by side, they overlap widely
+    found = gain(LOSS, subject, base)
+    assert (found.low, found.high) == (pytest.approx(0.05), pytest.approx(0.05))
+
+
+def test_equal_models_are_told_apart_no_more_often_than_the_level_allows():
+    random = np.random.default_rng(3)
+    for n in (12, 40):
+        alarms = sum((gain(LOSS, *synthetic(random, n)).low or 0) > 0 for _ in range(300))
+        assert alarms / 300 <= 0.05 + 0.02, f"{alarms} false alarms of 300 with {n} examples"
+
+
+def test_the_interval_holds_the_true_value_about_as_often_as_it_says():
+    random = np.random.default_rng(4)
+    held = 0
+    for _ in range(300):
+        found = interval(LOSS, rows(list(random.gamma(4.0, 0.5, 30))))
+        held += (found.low or 9) <= 2.0 <= (found.high or 0)
+    assert 0.92 <= held / 300 <= 0.98
+
+
+def test_a_true_effect_is_found():
+    random = np.random.default_rng(5)
+    found = sum((gain(LOSS, *reversed(synthetic(random, 40, effect=0.15))).low or 0) > 0 for _ in range(100))
+    assert found >= 90
+
+
+def test_of_one_example_no_bounds_are_known():
+    assert interval(LOSS, rows([2.0])) == (2.0, None, None, 1)
+    assert gain(LOSS, rows([2.0]), rows([3.0])) == (1.0, None, None, 1)
+
+
+def test_equal_examples_have_no_spread():
+    assert one_sided(LOSS, rows([2.0] * 9)) == (2.0, 2.0, 2.0, 9)
+
+
+def test_examples_without_tokens_are_not_counted():
+    assert interval(LOSS, rows([2.0, 0.0, 4.0], [1, 0, 1])).n == 2
+    with pytest.raises(NothingToCount):
+        interval(LOSS, rows([0.0, 0.0], [0, 0]))
+    with pytest.raises(NothingToCount):
+        interval(LOSS, [])
+
+
+def test_other_examples_are_not_compared():
+    with pytest.raises(ValueError, match="same examples"):
+        gain(LOSS, rows([1.0, 2.0]), rows([1.0]))
+
+
+def test_equal_examples_give_equal_bounds_every_time():
+    examples = rows([1.0, 3.0, 2.0, 5.0])
+    assert interval(LOSS, examples) == interval(LOSS, examples)
+
+
+def test_resampling_in_parts_draws_the_same_share_of_every_example():
+    sums = resampled_sums(np.eye(3), resamples=600_000)  # more draws than are held in memory at once
+    assert sums.sum(axis=1) == pytest.approx(3.0)
+    assert sums.mean(axis=0) == pytest.approx([1.0, 1.0, 1.0], abs=0.01)
+
+
+values = st.lists(st.floats(0.0, 30.0).map(lambda x: round(x, 3)), min_size=2, max_size=30)
+
+
+@settings(max_examples=25, deadline=None)
+@given(values)
+def test_bounds_lie_around_the_value(nlls: list[float]):
+    for metric in (LOSS, PERPLEXITY):
+        found = interval(metric, rows(nlls))
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= found.value <= found.high
+
+
+@settings(max_examples=25, deadline=None)
+@given(values, st.sampled_from([0.25, 2.0, 8.0]))
+def test_bounds_scale_with_the_values(nlls: list[float], factor: float):
+    plain, scaled = interval(LOSS, rows(nlls)), interval(LOSS, rows([factor * nll for nll in nlls]))
+    assert scaled[:3] == pytest.approx([factor * (bound or 0) for bound in plain[:3]])
