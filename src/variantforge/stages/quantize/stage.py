@@ -40,12 +40,12 @@ def _complaint(entry: str) -> str:
     if method not in QUANTIZERS:
         return QUANTIZERS.unknown(method)
     types = QUANTIZERS.load(method).types
-    if not types and colon:
-        return f"{method} takes no type: write {method}"
-    if types and type not in types:
-        wrong = f"{method} has no type '{type}'." if type else f"{method} needs a type, e.g. {method}:{types[0]}."
-        return wrong + (near(type.upper(), list(types)) or f" Types: {', '.join(types)}.")
-    return ""
+    if not types:
+        return f"{method} takes no type: write {method}" if colon else ""
+    if not type:
+        return f"{method} needs a type, e.g. {method}:{types[0]}."
+    known = near(type.upper(), list(types)) or f" Types: {', '.join(types)}."
+    return "" if type in types else f"{method} has no type '{type}'.{known}"
 
 
 def _lay_out(desk: Desk, name: str, entry: str) -> None:

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.stages.quantize.conftest import artifact, quantize
+from variantforge.errors import QuantizeError
+from variantforge.hashing import file_digest
+from variantforge.step import Artifact
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {file.name: file_digest(file) for file in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def made(tiny_qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    root = tmp_path_factory.mktemp("nf4")
+    return quantize(root, "nf4", "", {"model": artifact(root / "merged", model=tiny_qwen3)})
+
+
+def test_the_folder_loads_as_any_other_and_stays_near_the_original(made: Artifact, tiny_qwen3: Path) -> None:
+    import torch
+
+    from variantforge.stages.models import load_model
+
+    tokens = torch.arange(50)[None]
+    with torch.inference_mode():
+        quantized = load_model(made.path / "model", dtype="bfloat16")(tokens).logits.float()
+        original = load_model(tiny_qwen3, dtype="bfloat16")(tokens).logits.float()
+    assert not quantized.equal(original)
+    assert (quantized - original).std() < 0.3 * original.std()
+
+
+def test_linear_layers_are_nf4_while_embeddings_and_head_stay_bf16(made: Artifact) -> None:
+    from variantforge.stages.base.safetensors_header import read_safetensors_header
+
+    tensors = read_safetensors_header(made.path / "model" / "model.safetensors")
+    assert tensors["model.layers.0.self_attn.q_proj.weight"].dtype == "U8"
+    assert tensors["model.embed_tokens.weight"].dtype == "BF16"
+    assert tensors["lm_head.weight"].dtype == "BF16"
+    assert "model.layers.0.self_attn.q_proj.weight.nested_absmax" in tensors  # doubly quantized
+
+
+def test_the_folder_says_how_it_was_quantized_and_holds_all_that_a_model_needs(
+    made: Artifact, tiny_qwen3: Path
+) -> None:
+    model = made.path / "model"
+    quantization = json.loads((model / "config.json").read_text())["quantization_config"]
+    assert quantization["bnb_4bit_quant_type"] == "nf4"
+    assert quantization["bnb_4bit_use_double_quant"] is True
+    assert quantization["bnb_4bit_compute_dtype"] == "bfloat16"
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (model / name).read_bytes() == (tiny_qwen3 / name).read_bytes()
+    assert json.loads((model / "generation_config.json").read_text())["eos_token_id"] == 2
+    assert str(tiny_qwen3) not in (model / "config.json").read_text()
+
+
+def test_facts_count_weights_as_what_they_stand_for(made: Artifact, tiny_qwen3: Path) -> None:
+    from variantforge.stages.models import load_model
+
+    weights = load_model(tiny_qwen3).num_parameters()
+    size_bytes = (made.path / "model" / "model.safetensors").stat().st_size
+    assert made.facts["tensor_types"] == {"BF16": 11, "NF4": 14}
+    assert made.facts["size_bytes"] == size_bytes
+    assert made.facts["bits_per_weight"] == pytest.approx(8 * size_bytes / weights, rel=0.01)
+    assert made.facts["bits_per_weight"] < 16
+
+
+def test_the_same_model_gives_the_same_bytes_wherever_it_lies(made: Artifact, tiny_qwen3: Path, tmp_path: Path) -> None:
+    again = quantize(tmp_path, "nf4", "", {"model": artifact(tmp_path / "elsewhere", model=tiny_qwen3)})
+    assert digests(again.path / "model") == digests(made.path / "model")
+    assert again.facts == made.facts
+
+
+def test_a_model_with_a_nan_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_llama, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    weights["model.norm.weight"][3] = float("nan")
+    save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(QuantizeError, match="not finite"):
+        quantize(tmp_path, "nf4", "", {"model": artifact(tmp_path / "merged", model=tmp_path / "model")})
