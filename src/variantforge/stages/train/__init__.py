@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from variantforge.registry import Registry
-from variantforge.stages.train.stage import Method
+from variantforge.stages.train.method import Method
 
 METHODS: Registry[type[Method]] = Registry("methods", "training method", {"sft": "variantforge.stages.train.sft:Sft"})
 

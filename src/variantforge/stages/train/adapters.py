@@ -124,6 +124,18 @@ def _unmatched(target: str, endings: list[str]) -> UnmatchedTargets:
     )
 
 
+def keep_in_float32(model: Module, *, autocast: bool) -> None:
+    """What is trained, in float32: TRL turns the adapters of NF4 bases to bf16, where small updates are rounded away.
+
+    Under autocast PEFT need not cast inputs to the adapter's type first: they are cast to bf16 right after.
+    """
+    for _, parameter in trainable(model):
+        parameter.data = parameter.data.float()
+    for module in model.modules():
+        if autocast and hasattr(module, "lora_A"):
+            module.cast_input_dtype_enabled = False
+
+
 def trainable(model: Module) -> list[tuple[str, Any]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
@@ -140,7 +152,7 @@ def save_adapter(model: Any, folder: Path, base_name: str) -> None:
 
 
 def prove_adapter(folder: Path, matched: Iterable[str]) -> None:
-    """Reads the adapter back. Raises EmptyAdapter unless each matched module has finite matrices, and one does something."""
+    """Reads the adapter back. Raises EmptyAdapter unless all matrices are there and finite, and some B is not zero."""
     from safetensors.torch import load_file
 
     tensors, modules = load_file(folder / WEIGHTS), set(matched)

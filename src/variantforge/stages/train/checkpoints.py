@@ -13,7 +13,6 @@ A folder is built beside its place and renamed into it. What does not match its 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,11 +72,10 @@ def newest_valid(folder: Path, note: Callable[[str], None]) -> Path | None:
     return None
 
 
-def rotate(folder: Path, keep: int, best: str | None) -> None:
-    """Removes all but the newest ``keep`` checkpoints, never the best one."""
-    for place in _in_order(folder)[: -max(keep, 1)]:
-        if best is None or place != Path(best):
-            shutil.rmtree(place)
+def rotate(folder: Path, keep: int) -> None:
+    """Removes all but the newest ``keep`` checkpoints."""
+    for place in _in_order(folder)[:-keep]:
+        remove_tree(place)
 
 
 def _in_order(folder: Path) -> list[Path]:

@@ -6,7 +6,6 @@ Everything the user writes under ``train.args`` is given to SFTConfig unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,46 +32,14 @@ DEFAULTS: dict[str, Any] = {
     "gradient_checkpointing": False,
     "seed": 42,
     "logging_steps": 1,
-    "save_steps": 0.1,  # a share of all steps
-    "save_total_limit": 2,
-    "report_to": "none",
 }
 FULL = {"learning_rate": 2e-5}  # instead, when all weights are trained
+CHECKPOINTS = {"save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2}  # every tenth of all steps
 WARMUP = 0.03  # of all steps, rounded down: TRL's rounding up would spend the only step of a short run at rate zero
-
-# Arguments that are not the user's to set, and why.
-_ELSEWHERE = "variantforge does this itself"
-OWNED: dict[str, str] = {
-    "output_dir": "results go to the store, checkpoints to the step's own folder",
-    "resume_from_checkpoint": "a run that was interrupted is resumed by itself",
-    "push_to_hub": "publishing has its own section, publish",
-    "hub_model_id": "publishing has its own section, publish",
-    "save_only_model": "a checkpoint without its optimizer cannot be resumed exactly",
-    "auto_find_batch_size": "a batch size found on one machine would train another model on the next",
-    "dataset_kwargs": _ELSEWHERE,
-    "dataset_text_field": "text rows are read by the datasets section",
-    "chat_template_path": "the base model's own chat template is used, and shipped",
-    "eos_token": "the base model's own stop tokens are used, and shipped",
-    "model_init_kwargs": "how the base is loaded follows from train.adapter",
-    "trust_remote_code": "code from a model folder is never run",
-    "deepspeed": "training on several devices is not available yet",
-    "fsdp": "training on several devices is not available yet",
-}
 
 
 class Sft:
     version = 1
-
-    def problems(self, args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        for name in args:
-            if name in OWNED:
-                yield name, f"cannot be set here: {OWNED[name]}"
-        for name in ("assistant_only_loss", "completion_only_loss"):
-            if args.get(name) is False:
-                yield (
-                    name,
-                    "the loss is always on the answers alone; use a dataset of format 'text' to learn all tokens",
-                )
 
     def train(self, context: StepContext) -> None:
         with quiet():
@@ -91,19 +58,10 @@ class Sft:
         matched: list[str] = []
         if adapter.type != "full":
             model, matched = adapters.put_on(model, adapter, config.seed)
-        evaluated = self._heldout(context, tokenizer, stop_ids, config)
-        trainer = build_trainer(context, config, model, tokenizer, examples, evaluated)
+        trainer = build_trainer(context, config, model, tokenizer, examples)
         self._run(context, trainer, Path(config.output_dir))
         self._save(context, trainer, adapter, matched)
         context.write_facts(facts(context, trainer, adapter, examples, matched))
-
-    def _heldout(self, context: StepContext, tokenizer: Any, stop_ids: Any, config: Any) -> Examples | None:
-        """Held-out rows, when the user asked for evaluation while training (eval_strategy)."""
-        if config.eval_strategy == "no":
-            return None
-        return read_examples(
-            context, context.inputs["data"].path / "heldout.jsonl", tokenizer, stop_ids, window(config)
-        )
 
     def _run(self, context: StepContext, trainer: Any, folder: Path) -> None:
         resume = checkpoints.newest_valid(folder, context.note)
@@ -124,16 +82,15 @@ class Sft:
 
 
 def trainer_config(context: StepContext, adapter: AdapterSpec, device_type: str) -> Any:
-    """The SFTConfig of a step: our defaults under the user's arguments; ours last only where nothing is learned."""
+    """The SFTConfig of a step: our defaults, the user's arguments, and what is ours alone (spec/owned_args)."""
     from trl import SFTConfig
 
     args = {**DEFAULTS, **(FULL if adapter.type == "full" else {}), **context.step.params["args"]}
     args.setdefault("bf16", not args.get("fp16") and has_bf16(device_type))
-    args.pop("assistant_only_loss", None)  # what is done here anyway; TRL would ask for rows in its own form
-    args.pop("completion_only_loss", None)
     if device_type == "cpu":
         args = {"use_cpu": True, "dataloader_pin_memory": False, **args}
-    args |= {"output_dir": str(context.scratch / "checkpoints"), "disable_tqdm": True}
+    args |= {"output_dir": str(context.scratch / "checkpoints"), "disable_tqdm": True, "report_to": "none"}
+    args |= CHECKPOINTS
     try:
         return SFTConfig(**args)
     except (TypeError, ValueError) as error:
@@ -157,9 +114,7 @@ def window(config: Any) -> slice:
     return slice(-config.max_length, None) if config.truncation_mode == "keep_end" else slice(None, config.max_length)
 
 
-def build_trainer(
-    context: StepContext, config: Any, model: Any, tokenizer: Any, examples: Examples, evaluated: Examples | None
-) -> Any:
+def build_trainer(context: StepContext, config: Any, model: Any, tokenizer: Any, examples: Examples) -> Any:
     """An SFTTrainer that is careful: see ``Careful``."""
     import datasets
     from transformers import PrinterCallback
@@ -170,15 +125,11 @@ def build_trainer(
         model=model,
         args=config,
         train_dataset=examples.dataset(),
-        eval_dataset=evaluated.dataset() if evaluated else None,
         processing_class=tokenizer,
         callbacks=[stop_callback(context)],
     )
     trainer.remove_callback(PrinterCallback)
-    for _, parameter in adapters.trainable(trainer.model):
-        parameter.data = (
-            parameter.data.float()
-        )  # TRL keeps the adapters of NF4 bases in bf16; small updates are lost so
+    adapters.keep_in_float32(trainer.model, autocast=config.bf16)
     compact_head(trainer.model, context.note)
     warmup = None if "warmup_steps" in context.step.params["args"] else WARMUP
     trainer.watch(context, warmup, lambda positions: row_names(trainer.train_dataset, positions))
@@ -218,6 +169,7 @@ def facts(
         "supervised_tokens": trainer.supervised_tokens,
         "loss_first": losses[0],
         "loss_last": losses[-1],
+        "precision": "bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "float32",
         "trainable_parameters": sum(parameter.numel() for _, parameter in adapters.trainable(trainer.model)),
         "matched_modules": matched,
         "adapter": adapter.model_dump(mode="json"),

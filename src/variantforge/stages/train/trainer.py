@@ -102,15 +102,12 @@ class Careful:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         place = checkpoints.checkpoint_path(Path(self.args.output_dir), self.state.global_step)
-        if self.state.best_global_step:
-            best = checkpoints.checkpoint_path(place.parent, self.state.best_global_step)
-            self.state.best_model_checkpoint = str(best)
         self.store_flos()  # type: ignore[attr-defined]
         weights = dict(trainable(self.model))
         checkpoints.write_checkpoint(
             place, weights, self._everything(), lambda path: self.state.save_to_json(str(path))
         )
-        checkpoints.rotate(place.parent, self.args.save_total_limit or 2, self.state.best_model_checkpoint)
+        checkpoints.rotate(place.parent, keep=self.args.save_total_limit)
 
     def _everything(self) -> dict[str, Any]:
         scaler = self.accelerator.scaler
@@ -146,9 +143,6 @@ class Careful:
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             checkpoints.restore_random_states(checkpoints.read_state(Path(checkpoint))["random"])
-
-    def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
 def stop_callback(context: StepContext) -> Any:
