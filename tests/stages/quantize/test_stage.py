@@ -71,7 +71,7 @@ def test_without_gguf_nothing_is_converted() -> None:
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
-        ("gguf:Q4_K_N", "gguf has no type 'Q4_K_N'. Did you mean 'Q4_K_M'?"),
+        ("gguf:Q4_KM", "gguf has no type 'Q4_KM'. Did you mean 'Q4_K_M'?"),
         ("gguf:q8_0", "gguf has no type 'q8_0'. Did you mean 'Q8_0'?"),
         ("gguf:IQ1_XXL", f"gguf has no type 'IQ1_XXL'. Types: {', '.join(FILE_TYPES)}."),
         ("gguf:source", f"gguf has no type 'source'. Types: {', '.join(FILE_TYPES)}."),

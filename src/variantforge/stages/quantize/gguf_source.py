@@ -49,7 +49,7 @@ def convert(context: StepContext, target: Path) -> GgufFile:
             context.progress(int(written[1]), 100, "%")
 
     if last_lines := run_tool(command, context, watch):
-        raise _explained(last_lines, _read_json(model / "config.json"))
+        raise explained(last_lines, _read_json(model / "config.json"))
     return completed(GgufFile.open(target), model, context.note)
 
 
@@ -79,7 +79,7 @@ def _view(model: Path, view: Path) -> Path:
     return view
 
 
-def _explained(last_lines: list[str], config: dict[str, Any]) -> QuantizeError:
+def explained(last_lines: list[str], config: dict[str, Any]) -> QuantizeError:
     """What the converter's last words mean, with what to do about it."""
     output = "\n".join(last_lines)
     architecture = ", ".join(config.get("architectures") or ["this architecture"])

@@ -84,17 +84,17 @@ class FileType(NamedTuple):
     usual: str
 
 
-FILE_TYPES = {
-    "F16": FileType(1, "F16"),
-    "BF16": FileType(32, "BF16"),
-    "Q8_0": FileType(7, "Q8_0"),
-    "Q6_K": FileType(18, "Q6_K"),
-    "Q5_K_M": FileType(17, "Q5_K"),
-    "Q5_K_S": FileType(16, "Q5_K"),
+FILE_TYPES = {  # the one people use most comes first
     "Q4_K_M": FileType(15, "Q4_K"),
     "Q4_K_S": FileType(14, "Q4_K"),
+    "Q5_K_M": FileType(17, "Q5_K"),
+    "Q5_K_S": FileType(16, "Q5_K"),
+    "Q6_K": FileType(18, "Q6_K"),
+    "Q8_0": FileType(7, "Q8_0"),
     "Q3_K_M": FileType(12, "Q3_K"),
     "Q2_K": FileType(10, "Q2_K"),
+    "BF16": FileType(32, "BF16"),
+    "F16": FileType(1, "F16"),
 }
 _NARROWER_BLOCKS = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,11 +82,13 @@ def as_float32(rows: np.ndarray[Any, Any], tensor: Tensor) -> np.ndarray[Any, An
     import libgguf
     import numpy as np
 
+    values: np.ndarray[Any, Any]
     if tensor.type == "BF16":
-        return np.left_shift(rows.view("<u2"), 16, dtype=np.uint32).view(np.float32)  # bf16 is a float32's upper half
-    if tensor.type in _STORED:
-        return rows.view(_STORED[tensor.type]).astype(np.float32)
-    values: np.ndarray[Any, Any] = libgguf.dequantize_rows(rows, TYPES[tensor.type].number, tensor.shape[0])
+        values = np.left_shift(rows.view("<u2"), 16, dtype=np.uint32).view(np.float32)  # a float32's upper half
+    elif tensor.type in _STORED:
+        values = rows.view(_STORED[tensor.type]).astype(np.float32)
+    else:
+        values = libgguf.dequantize_rows(rows, TYPES[tensor.type].number, tensor.shape[0])
     return values
 
 
@@ -138,7 +142,7 @@ def _through_transformers(file: GgufFile, hf_config: Any) -> dict[str, torch.Ten
     from variantforge.stages.models import quiet
 
     try:
-        with quiet():
+        with quiet(), redirect_stderr(StringIO()):  # it draws a bar that nothing else silences
             model = _meta_model(hf_config)
             loaded = load_gguf_checkpoint(str(file.path), return_tensors=True, model_to_load=model)
     except (ValueError, KeyError, NotImplementedError, RuntimeError, ImportError) as error:
