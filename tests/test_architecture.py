@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -55,26 +56,26 @@ def room_of(module: str) -> str:
     return module.split(".")[1]
 
 
-def imports_of(path: Path, *, runtime_top_only: bool = False) -> Iterator[str]:
-    """Names of all modules imported anywhere in a file, inside functions too (or only where importing it runs)."""
-    tree = ast.parse(path.read_text())
-    nodes = _run_on_import(tree) if runtime_top_only else ast.walk(tree)
-    for node in nodes:
+def imports_of(path: Path, *, inside_functions: bool = True) -> Iterator[str]:
+    """Names of all modules that a file imports when it runs (what only type checkers read is not among them)."""
+    for node in _executed(ast.parse(path.read_text()), inside_functions):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names if _is_module(node.module, alias.name))
+            modules = [f"{node.module}.{alias.name}" for alias in node.names if _is_module(node.module, alias.name)]
+            yield from modules
+            if len(modules) < len(node.names):
+                yield node.module
 
 
-def _run_on_import(node: ast.AST) -> Iterator[ast.AST]:
+def _executed(node: ast.AST, inside_functions: bool) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not inside_functions:
             continue
         if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             continue
         yield child
-        yield from _run_on_import(child)
+        yield from _executed(child, inside_functions)
 
 
 def _is_module(package: str, name: str) -> bool:
@@ -91,10 +92,7 @@ def test_imports_go_up_the_ladder_only(path: Path) -> None:
 
 
 def test_there_is_no_import_cycle_even_inside_functions() -> None:
-    """A package's own table file may be imported by its members; anything else that comes back is a cycle."""
-    from graphlib import TopologicalSorter
-
-    graph = {name_of(path): set() for path in modules()}
+    graph: dict[str, set[str]] = {name_of(path): set() for path in modules()}
     for path in modules():
         name = name_of(path)
         graph[name] = {target for target in imports_of(path) if target in graph and target != name}
@@ -103,7 +101,7 @@ def test_there_is_no_import_cycle_even_inside_functions() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_heavy_libraries_are_imported_only_where_steps_are_done(path: Path) -> None:
-    for imported in imports_of(path, runtime_top_only=True):
+    for imported in imports_of(path, inside_functions=False):
         assert imported.split(".")[0] not in HEAVY, f"{name_of(path)} imports {imported} when it is imported"
 
 

@@ -7,21 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from variantforge.errors import SpecError
-from variantforge.spec.inherit import inherit
-from variantforge.spec.load import load_family
+from variantforge import Resolver, build_plan, load_family
+from variantforge.errors import VariantforgeError
 
 SPECS = Path(__file__).parents[1] / "specs"
+PLANNED = sorted(SPECS.glob("*.yaml"))
 BROKEN = sorted((SPECS / "broken").glob("*.yaml"))
 
 
 def check(path: Path) -> str:
     """What a user is told of a family file; '' when nothing is wrong with it."""
     try:
-        inherit(load_family(path).spec)
-    except SpecError as error:
+        build_plan(load_family(path), Resolver(cache=None))
+    except VariantforgeError as error:
         return f"{error}\n"
     return ""
+
+
+def test_there_are_files_that_plan() -> None:
+    assert PLANNED
+
+
+@pytest.mark.parametrize("path", PLANNED, ids=lambda path: path.stem)
+def test_a_family_file_of_ours_loads_and_plans(path: Path) -> None:
+    assert check(path) == ""
 
 
 def test_there_are_many_broken_files() -> None:

@@ -7,12 +7,6 @@ from importlib.metadata import files as package_files
 from pathlib import Path
 
 CACHE = Path(__file__).parents[1] / ".cache" / "tests"
-GENERATION_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 def smollm2_gguf() -> Path:
@@ -38,26 +32,26 @@ def tokenizer_folder() -> Path:
 def tiny_model(
     folder: Path, arch: str = "llama", *, hidden: int = 64, layers: int = 2, tied: bool = True, seed: int = 0
 ) -> Path:
-    """Writes a random two-layer model of architecture ``llama`` or ``qwen3`` into ``folder``, as the Hub would hold it."""
+    """Writes a random two-layer model (``llama`` or ``qwen3``) into ``folder``, as the Hub would hold it."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, Qwen3Config
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder())
-    shape = dict(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=hidden * 2,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        tie_word_embeddings=tied,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config = {"llama": LlamaConfig, "qwen3": Qwen3Config}[arch](
-        **shape, **({"head_dim": hidden // 4} if arch == "qwen3" else {})
-    )
+    shape = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden,
+        "intermediate_size": hidden * 2,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "tie_word_embeddings": tied,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    if arch == "qwen3":
+        shape["head_dim"] = hidden // 4
+    config = {"llama": LlamaConfig, "qwen3": Qwen3Config}[arch](**shape)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.generation_config = GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from variantforge.errors import Problem, SpecError, UsageError
+from variantforge.errors import UsageError
 from variantforge.plan.pin import RepoType, Resolver
 from variantforge.refs import Ref
 from variantforge.registry import near
@@ -95,7 +95,7 @@ class Draft:
         try:
             return resolve()
         except (UsageError, ValueError) as error:
-            self.tell(key, str(error))
+            self.tell(key, str(error).replace(f"{self.folder}/", "./"))  # as the user wrote it
             return None
 
     def add(self, place: Place, step: Step) -> Step:
@@ -113,10 +113,10 @@ class Draft:
 def build_plan(file: FamilyFile, resolver: Resolver) -> Plan:
     """Lays out the whole family. Raises SpecError with every problem that any stage found."""
     family = inherit(file.spec)
-    problems: dict[tuple[str, str], Problem] = {}
+    problems: list[tuple[str, str]] = []
 
     def tell(key: str, text: str) -> None:
-        problems.setdefault((key, text), file.problem(key, text))
+        problems.append((key, text))
 
     draft = Draft(family, file.path.parent.resolve(), resolver, tell)
     for name in in_order(family):
@@ -127,5 +127,5 @@ def build_plan(file: FamilyFile, resolver: Resolver) -> Plan:
     for stage_name in PIPELINE:
         stage(stage_name).plan(draft, None, None)
     if problems:
-        raise SpecError(list(problems.values()))
+        raise file.error(list(dict.fromkeys(problems)))
     return Plan(family, draft.steps, draft.places)

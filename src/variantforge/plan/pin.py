@@ -116,16 +116,11 @@ def _stamp(path: Path) -> list[int]:
 
 def _must_be_file(path: Path) -> None:
     if not path.exists():
-        nearest = _first_existing(path)
-        raise UsageError(f"{path} is not there (its folder {nearest} is)" if nearest else f"{path} is not there")
+        raise UsageError(f"{path} is not there")
     if not path.is_file():
         raise UsageError(f"{path} is not a regular file")
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path} may not be read by this user")
-
-
-def _first_existing(path: Path) -> Path | None:
-    return path.parent if path.parent.is_dir() else None
 
 
 def _package_file(name: str) -> Path:

@@ -1,0 +1,215 @@
+"""Every key of a family file does something: changed, it changes the key of a step, and only of steps it may touch.
+
+``CASES`` has a row for each key that exists; a key without a row is an error, and so is a row without a key. The row
+says which stages must get new keys first: ``card`` alone means that the key is metadata and costs no GPU time.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from tests.e2e.family import write_rows
+from tests.tiny import tiny_model
+from variantforge import Resolver, build_plan, load_family
+from variantforge.plan.build import Plan
+from variantforge.spec import family as form
+from variantforge.stages.evaluate.perplexity import PerplexityParams
+
+FAMILY: dict[str, Any] = {
+    "family": "keys",
+    "base": {"model": "./base", "license": "apache-2.0"},
+    "datasets": {
+        "rows": {"path": "./rows.jsonl"},
+        "code": {"source": "python_source", "packages": ["json"], "folder": "./code"},
+        "unused": {"path": "./other.jsonl"},
+    },
+    "variants": {
+        "first": {"kind": "instruct", "data": {"mix": {"rows": 1.0, "code": 1.0}}, "quantize": ["nf4"]},
+        "second": {"kind": "domain", "from": "first", "data": {"mix": {"rows": 1.0}}},
+        "third": {"kind": "code", "data": {"mix": {"code": 1.0}}},
+    },
+    "evaluate": {"heldout": {"evaluator": "perplexity"}},
+    "gates": [{"metric": "heldout.loss", "at_most": 3.0}],
+    "publish": {"path": "./published"},
+}
+
+WEIGHTS = {"train", "merge"}
+# key of the form -> (key path in FAMILY, new value, stages of which some step must get a new key).
+# Stages in front of the first one named must keep all their keys.
+CASES: dict[str, tuple[str, Any, set[str]]] = {
+    "FamilySpec.family": ("family", "other", {"card", "publish"}),
+    "FamilySpec.version": ("version", "2.0.0", {"card", "publish"}),
+    "FamilySpec.description": ("description", "words", {"card"}),
+    "BaseSpec.model": ("base.model", "./other-base", {"base", *WEIGHTS}),
+    "BaseSpec.license": ("base.license", "mit", {"card"}),
+    "RowsDataset.path": ("datasets.rows.path", "./other.jsonl", {"data", *WEIGHTS}),
+    "RowsDataset.format": ("datasets.rows.format", "prompt_completion", {"data"}),
+    "RowsDataset.columns": ("datasets.rows.columns", {"prompt": "completion", "completion": "prompt"}, {"data"}),
+    "RowsDataset.limit": ("datasets.rows.limit", 8, {"data"}),
+    "RowsDataset.license": ("datasets.rows.license", "mit", {"card"}),
+    "RowsDataset.description": ("datasets.rows.description", "words", {"card"}),
+    "PythonSourceDataset.source": ("datasets.code", {"path": "./other.jsonl"}, {"data"}),
+    "PythonSourceDataset.packages": ("datasets.code.packages", ["email"], {"data"}),
+    "PythonSourceDataset.folder": ("datasets.code.folder", "./other-code", {"data"}),
+    "PythonSourceDataset.task": ("datasets.code.task", "explain_function", {"data"}),
+    "PythonSourceDataset.min_lines": ("datasets.code.min_lines", 3, {"data"}),
+    "PythonSourceDataset.max_lines": ("datasets.code.max_lines", 30, {"data"}),
+    "PythonSourceDataset.limit": ("datasets.code.limit", 8, {"data"}),
+    "PythonSourceDataset.license": ("datasets.code.license", "psf-2.0", {"card"}),
+    "PythonSourceDataset.description": ("datasets.code.description", "words", {"card"}),
+    "DeduplicateSpec.exact": ("data_policy.deduplicate.exact", False, {"data"}),
+    "DataPolicySpec.on_bad_row": ("data_policy.on_bad_row", "skip", {"data"}),
+    "AdapterSpec.type": ("defaults.train.adapter.type", "qlora", WEIGHTS),
+    "AdapterSpec.r": ("defaults.train.adapter.r", 8, WEIGHTS),
+    "AdapterSpec.alpha": ("defaults.train.adapter.alpha", 8, WEIGHTS),
+    "AdapterSpec.dropout": ("defaults.train.adapter.dropout", 0.1, WEIGHTS),
+    "AdapterSpec.target_modules": ("defaults.train.adapter.target_modules", ["q_proj"], WEIGHTS),
+    "TrainSpec.args": ("variants.first.train.args.learning_rate", 1.0e-3, WEIGHTS),
+    "MixSpec.mix": ("variants.first.data.mix.rows", 0.5, {"data"}),
+    "MixSpec.by": ("variants.first.data.by", "tokens", {"data"}),
+    "MixSpec.stopping_strategy": ("variants.first.data.stopping_strategy", "all_exhausted", {"data"}),
+    "MixSpec.seed": ("variants.first.data.seed", 1, {"data"}),
+    "VariantSpec.kind": ("variants.third.kind", "domain", {"card"}),
+    "VariantSpec.description": ("variants.first.description", "words", {"card"}),
+    "VariantSpec.base": ("variants.third.base", "./other-base", {"base", *WEIGHTS}),
+    "VariantSpec.from_": ("variants.third.from", "first", WEIGHTS),
+    "VariantSpec.quantize": ("variants.third.quantize", ["nf4"], {"quantize"}),
+    "DefaultsSpec.train": ("defaults.train.args.seed", 1, WEIGHTS),
+    "DefaultsSpec.quantize": ("defaults.quantize", ["gguf:Q8_0"], {"quantize"}),
+    "EvaluatorSpec.evaluator": ("evaluate.more", {"evaluator": "perplexity", "max_examples": 9}, {"evaluate"}),
+    "PerplexityParams.fraction": ("evaluate.heldout.fraction", 0.2, {"data"}),
+    "PerplexityParams.max_examples": ("evaluate.heldout.max_examples", 20, {"evaluate"}),
+    "PerplexityParams.max_length": ("evaluate.heldout.max_length", 64, {"evaluate"}),
+    "PerplexityParams.dtype": ("evaluate.heldout.dtype", "bfloat16", {"evaluate"}),
+    "GateSpec.metric": ("gates", [{"metric": "heldout.perplexity", "at_most": 3.0}], {"gate"}),
+    "GateSpec.vs": ("gates", [{"metric": "heldout.loss", "vs": "base", "better_by": 0.0}], {"gate"}),
+    "GateSpec.better_by": ("gates", [{"metric": "heldout.loss", "vs": "base", "better_by": 0.1}], {"gate"}),
+    "GateSpec.worse_by_at_most": (
+        "gates",
+        [{"metric": "heldout.loss", "vs": "base", "worse_by_at_most": 0.1}],
+        {"gate"},
+    ),
+    "GateSpec.at_most": ("gates", [{"metric": "heldout.loss", "at_most": 4.0}], {"gate"}),
+    "GateSpec.at_least": ("gates", [{"metric": "heldout.loss", "at_least": 0.1}], {"gate"}),
+    "PublishSpec.namespace": ("publish.namespace", "acme", {"card", "publish"}),
+    "PublishSpec.repo": ("publish.repo", "x-{variant}", {"card", "publish"}),
+    "PublishSpec.artifacts": ("publish.artifacts", ["merged"], {"card", "publish"}),
+    "PublishSpec.collection": ("publish.collection", "Title", {"card"}),
+    "PublishSpec.language": ("publish.language", ["de"], {"card"}),
+    "PublishSpec.tags": ("publish.tags", ["tag"], {"card"}),
+}
+# Keys that change no step's key, and the test that shows what they do instead.
+ELSEWHERE = {
+    "BaseSpec.revision": "tests/plan/test_pin.py: a revision is resolved to the commit that is pinned",
+    "RowsDataset.revision": "tests/stages/data/test_stage.py: a dataset's revision is resolved to a commit",
+    "RowsDataset.subset": "tests/stages/data/test_stage.py: handed to the datasets library",
+    "RowsDataset.split": "tests/stages/data/test_stage.py: handed to the datasets library",
+    "TrainSpec.method": "tests/test_specs.py: a method is looked up; one exists so far",
+    "PerplexityParams.runtime_positions": "tests/stages/evaluate/test_planning.py: in the keys of GGUF evaluations only",
+    "PerplexityParams.runtime_tolerance": "tests/stages/evaluate/test_planning.py: in the keys of GGUF evaluations only",
+    "PublishSpec.to": "tests/test_specs.py: a publisher is looked up; one exists so far",
+    "PublishSpec.path": "below: a place, not bytes; the published folder is written anew when it is not there",
+}
+CONTAINERS = {
+    "FamilySpec.base", "FamilySpec.datasets", "FamilySpec.data_policy", "FamilySpec.defaults", "FamilySpec.variants",
+    "FamilySpec.evaluate", "FamilySpec.gates", "FamilySpec.publish", "DataPolicySpec.deduplicate", "VariantSpec.data",
+    "VariantSpec.train", "TrainSpec.adapter",
+}  # fmt: skip
+ORDER = ("base", "data", "train", "merge", "quantize", "evaluate", "gate", "card", "publish")
+
+
+def models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif isinstance(annotation, types.UnionType) or typing.get_origin(annotation):
+        for inner in typing.get_args(annotation):
+            yield from models(inner)
+
+
+def all_keys(model: type[BaseModel] = form.FamilySpec) -> set[str]:
+    keys = {f"{model.__name__}.{name}" for name in model.model_fields}
+    for field in model.model_fields.values():
+        for inner in models(field.annotation):
+            keys |= all_keys(inner)
+    return keys
+
+
+def test_every_key_has_a_case() -> None:
+    keys = all_keys() | all_keys(PerplexityParams)
+    assert keys == set(CASES) | set(ELSEWHERE) | CONTAINERS
+    assert not set(CASES) & set(ELSEWHERE)
+
+
+@pytest.mark.parametrize("key", ELSEWHERE)
+def test_what_is_shown_elsewhere_is_shown_there(key: str) -> None:
+    place = ELSEWHERE[key].partition(":")[0]
+    assert place == "below" or (Path(__file__).parents[1] / place).exists()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    tiny_model(folder / "base")
+    tiny_model(folder / "other-base", seed=1)
+    write_rows(folder / "rows.jsonl", 20)
+    write_rows(folder / "other.jsonl", 30)
+    for name, body in (("code", "return 1"), ("other-code", "return 2")):
+        (folder / name).mkdir()
+        (folder / name / "module.py").write_text(f"def f():\n    '''Give one fixed number.'''\n    {body}\n")
+    return folder
+
+
+def plan_of(folder: Path, raw: dict[str, Any]) -> Plan:
+    file = folder / "family.yaml"
+    file.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return build_plan(load_family(file), Resolver(cache=folder / "pins.json"))
+
+
+def changed(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(raw)
+    *parents, last = path.split(".")
+    block = raw
+    for parent in parents:
+        block = block.setdefault(parent, {})
+    block[last] = value
+    return raw
+
+
+def keys_by_stage(plan: Plan) -> dict[str, set[str]]:
+    return {stage: {key for key, step in plan.steps.items() if step.stage == stage} for stage in ORDER}
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_a_changed_key_changes_steps_and_none_before_them(key: str, folder: Path) -> None:
+    path, value, stages = CASES[key]
+    before = keys_by_stage(plan_of(folder, FAMILY))
+    after = keys_by_stage(plan_of(folder, changed(FAMILY, path, value)))
+    for stage in stages:
+        assert after[stage] != before[stage], f"{path} does not reach {stage}"
+    first = min(ORDER.index(stage) for stage in stages)
+    for stage in ORDER[:first]:
+        assert after[stage] == before[stage], f"{path} reaches {stage}"
+
+
+def test_the_place_to_publish_to_is_no_part_of_any_key(folder: Path) -> None:
+    before = plan_of(folder, FAMILY)
+    after = plan_of(folder, changed(FAMILY, "publish.path", "./elsewhere"))
+    assert list(before.steps) == list(after.steps)
+    moved = [step.hints for step in after.steps.values() if step.stage == "publish"]
+    assert moved
+    assert all("elsewhere" in json.dumps(hints) for hints in moved)
+
+
+def test_spelling_out_a_default_changes_nothing(folder: Path) -> None:
+    spelled = changed(FAMILY, "defaults.train", {"method": "sft", "adapter": {"type": "lora", "r": 16}})
+    assert list(plan_of(folder, FAMILY).steps) == list(plan_of(folder, spelled).steps)
