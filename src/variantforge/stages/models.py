@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,10 +37,8 @@ def quiet() -> Iterator[None]:
     bars = transformers_logging.is_progress_bar_enabled()
     loggers = {name: logging.getLogger(name) for name in _LIBRARIES}
     levels = {name: logger.level for name, logger in loggers.items()}
-    hub_bars = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
     try:
         transformers_logging.disable_progress_bar()
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
         for logger in loggers.values():
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
@@ -52,10 +49,6 @@ def quiet() -> Iterator[None]:
             logger.setLevel(levels[name])
         if bars:
             transformers_logging.enable_progress_bar()
-        if hub_bars is None:
-            os.environ.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
-        else:
-            os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = hub_bars
 
 
 def load_model(folder: Path, *, dtype: str = "float32", device: str | None = None) -> torch.nn.Module:

@@ -12,7 +12,8 @@ from hypothesis import strategies as some
 from tests.stages.base.crafted import BAD_GGUF, GOOD, UINT32, Gguf, gguf_bytes, pair, strings
 from tests.tiny import smollm2_gguf
 from variantforge.errors import BaseError
-from variantforge.stages.base.gguf_header import BLOCKS, Array, BadGguf, is_gguf, read_gguf_header
+from variantforge.stages.base.gguf_format import BLOCKS, Array
+from variantforge.stages.base.gguf_header import BadGguf, is_gguf, read_gguf_header
 
 
 def written(tmp_path: Path, crafted: bytes | Gguf) -> Path:

@@ -27,11 +27,11 @@ def test_a_malformed_file_is_refused_with_a_reason(tmp_path: Path, fault: str) -
     assert caught.value.why
 
 
-def test_a_real_file_is_read_as_safetensors_reads_it(tiny_llama: Path) -> None:
+def test_a_real_file_is_read_as_safetensors_reads_it(small: Path) -> None:
     from safetensors import safe_open
 
-    header = read_safetensors_header(tiny_llama / "model.safetensors")
-    with safe_open(tiny_llama / "model.safetensors", framework="np") as file:
+    header = read_safetensors_header(small / "model.safetensors")
+    with safe_open(small / "model.safetensors", framework="np") as file:
         names = list(file.keys())
         assert {name: tuple(file.get_slice(name).get_shape()) for name in names} == {
             name: info.shape for name, info in header.items()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.stages.base.crafted import BAD_GGUF, GOOD, gguf_bytes, string
 from tests.stages.base.desk import family, planned
+from tests.stages.base.small import small_model
 from variantforge.errors import UnsafeFile
 from variantforge.stages.base.stage import base_license, base_name
 from variantforge.stages.stage import Place
@@ -25,34 +26,28 @@ def edit(folder: Path, name: str, **changes: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in {**config, **changes}.items() if value is not None}))
 
 
-@pytest.fixture
-def copied(tiny_llama: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(tiny_llama, tmp_path / "base")
-
-
-def test_variants_of_one_base_share_one_step(tiny_llama: Path) -> None:
-    desk = planned(family(str(tiny_llama), {"a": {"kind": "instruct"}, "b": {"kind": "code"}}))
+def test_variants_of_one_base_share_one_step(small: Path) -> None:
+    desk = planned(family(str(small), {"a": {"kind": "instruct"}, "b": {"kind": "code"}}))
     assert desk.problems == []
     assert desk.steps[Place("base", "a")].key == desk.steps[Place("base", "b")].key
 
 
-def test_a_variant_takes_its_own_base_then_that_of_its_parent_then_the_familys(
-    tiny_llama: Path, tiny_qwen3: Path
-) -> None:
+def test_a_variant_takes_its_own_base_then_that_of_its_parent_then_the_familys(small: Path, tmp_path: Path) -> None:
+    other = small_model(tmp_path / "other", tied=False)
     variants = {
-        "own": {"base": str(tiny_qwen3)},
+        "own": {"base": str(other)},
         "child": {"from": "own"},
         "grandchild": {"from": "child"},
         "plain": {},
     }
-    steps = planned(family(str(tiny_llama), variants)).steps
+    steps = planned(family(str(small), variants)).steps
     keys = {place.variant: step.key for place, step in steps.items()}
     assert keys["own"] == keys["child"] == keys["grandchild"] != keys["plain"]
 
 
-def test_the_license_is_inherited_or_stated_and_never_in_the_key(tiny_llama: Path) -> None:
-    inherited = planned(family(str(tiny_llama)))
-    stated = planned(family({"model": str(tiny_llama), "license": "mit"}))
+def test_the_license_is_inherited_or_stated_and_never_in_the_key(small: Path) -> None:
+    inherited = planned(family(str(small)))
+    stated = planned(family({"model": str(small), "license": "mit"}))
     assert base_license(inherited, "v") == "apache-2.0"
     assert base_license(stated, "v") == "mit"
     assert inherited.steps[Place("base", "v")].key == stated.steps[Place("base", "v")].key
@@ -124,8 +119,8 @@ def test_a_malformed_gguf_is_a_problem_at_the_base(tmp_path: Path, fault: str) -
     assert "not a well-formed GGUF file" in text
 
 
-def test_a_variants_own_base_is_named_by_its_own_key(tiny_llama: Path, tmp_path: Path) -> None:
-    [(key, text)] = planned(family(str(tiny_llama), {"v": {"base": "./missing"}}), tmp_path).problems
+def test_a_variants_own_base_is_named_by_its_own_key(small: Path, tmp_path: Path) -> None:
+    [(key, text)] = planned(family(str(small), {"v": {"base": "./missing"}}), tmp_path).problems
     assert key == "variants.v.base"
     assert "not there" in text
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from variantforge.errors import BaseError
 from variantforge.fsops import writing
-from variantforge.stages.base.gguf_header import MAGIC, Array, GgufHeader
+from variantforge.stages.base.gguf_format import MAGIC, Array, GgufHeader
 from variantforge.stages.models import quiet
 
-# A tensor beside the weights: transformers drops it, and with it the stretched rope of Llama 3.1 and others.
+# Tensors beside the weights: transformers drops them, and with them the stretched rope of Llama 3.1 and others.
 _ROPE_FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 _CHUNK_BYTES = 1 << 24
 
@@ -29,16 +29,18 @@ _CHUNK_BYTES = 1 << 24
 def model_from_gguf(path: Path, header: GgufHeader, scratch: Path) -> Any:
     """The dequantized model, clean of any trace of its quantization. Raises BaseError when transformers does not know
     the architecture, or would lose a tensor."""
-    if lost := [tensor.name for tensor in header.tensors if tensor.name in _ROPE_FACTORS]:
+    lost = [tensor.name for tensor in header.tensors if tensor.name in _ROPE_FACTORS]
+    lost += [key for key, value in header.metadata.items() if ".rope.scal" in key and value not in ("none", 1.0)]
+    if lost:
         raise BaseError(
-            f"{path.name} carries rope factors ({lost[0]})",
-            why="They cannot be turned back into a config; without them long texts would be read wrongly.",
+            f"{path.name} stretches its rope ({lost[0]})",
+            why="That cannot be turned back into a config yet; without it long texts would be read wrongly.",
             next="use the model's Hub id or its folder as base",
         )
     slim = scratch / "slim.gguf"
     write_slim(path, header, slim)
     try:
-        model = _dequantized(slim, path.name)
+        model = _dequantized(slim, header, path.name)
     finally:
         slim.unlink(missing_ok=True)
     elements = sum(parameter.numel() for parameter in model.parameters())
@@ -65,15 +67,18 @@ def _remembering_names() -> Iterator[None]:
         gguf.get_tensor_name_map = build
 
 
-def _dequantized(slim: Path, name: str) -> Any:
+def _dequantized(slim: Path, header: GgufHeader, name: str) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
     try:
         # The bar over its tensors asks nobody whether it may be drawn.
         with quiet(), _remembering_names(), contextlib.redirect_stderr(io.StringIO()):
+            config = AutoConfig.from_pretrained(slim.parent, gguf_file=slim.name, local_files_only=True)
+            _set_head_dim(config, header)
             loaded, report = AutoModelForCausalLM.from_pretrained(
                 slim.parent,
+                config=config,
                 gguf_file=slim.name,
                 quantization_config=GgufConfig(gguf_file=slim.name, dequantize=True),
                 dtype=torch.bfloat16,
@@ -85,6 +90,17 @@ def _dequantized(slim: Path, name: str) -> Any:
     if missing := sorted(report["missing_keys"]):
         raise BaseError(f"{name} lacks {len(missing)} tensors of its architecture", why=", ".join(missing[:3]))
     return _clean(loaded)
+
+
+def _set_head_dim(config: Any, header: GgufHeader) -> None:
+    """Qwen3 and others state the size of a head (attention.key_length); transformers maps it for some architectures
+    only and else takes the class's default."""
+    from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
+
+    key_length = header.metadata.get(f"{header.architecture}.attention.key_length")
+    mapped = GGUF_CONFIG_MAPPING.get(config.model_type, {})
+    if isinstance(key_length, int) and "attention.key_length" not in mapped and hasattr(config, "head_dim"):
+        config.head_dim = key_length
 
 
 def _clean(loaded: Any) -> Any:

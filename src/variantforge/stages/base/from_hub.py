@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +14,40 @@ from variantforge.stages.models import quiet
 _TEXTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 
 
-def fetch(at: str) -> Path:
-    """``hub:org/name@commit`` -> its snapshot in the Hub client's own cache. Raises BaseError when out of reach."""
+def fetch(at: str, progress: Callable[[int, int], None]) -> Path:
+    """``hub:org/name@commit`` -> its snapshot in the Hub client's own cache; ``progress(done, total)`` counts weight
+    files. Raises BaseError when the Hub is out of reach and something is missing."""
     name, _, commit = at.removeprefix("hub:").partition("@")
-    folder = _snapshot(name, commit, [*SMALL_FILES, *_TEXTS, INDEX])
-    index = folder / INDEX
-    weights: Any = read_json(index).get("weight_map") if index.is_file() else {"": "model.safetensors"}
-    if not isinstance(weights, dict):
-        raise BaseError(f"{name}: {INDEX} has no weight_map")
-    wanted = sorted({str(file) for file in weights.values() if str(file).endswith(".safetensors")})
-    return _snapshot(name, commit, [*SMALL_FILES, *_TEXTS, INDEX, *wanted])
+    with _telling(name, commit):
+        from huggingface_hub import hf_hub_download, snapshot_download
+
+        small = [*SMALL_FILES, *_TEXTS, INDEX]
+        folder = Path(snapshot_download(name, revision=commit, allow_patterns=small))
+        wanted = _weights(folder)
+        for done, file in enumerate(wanted):
+            progress(done, len(wanted))
+            hf_hub_download(name, file, revision=commit)
+    progress(len(wanted), len(wanted))
+    return folder
 
 
-def _snapshot(name: str, commit: str, files: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
+def _weights(folder: Path) -> list[str]:
+    """The weight files that the index names, else the usual one; what the index has no right to name is left out (it is
+    refused with its reason when the folder is read)."""
+    if not (folder / INDEX).is_file():
+        return ["model.safetensors"]
+    weight_map: Any = read_json(folder / INDEX).get("weight_map")
+    named = {str(file) for file in weight_map.values()} if isinstance(weight_map, dict) else set()
+    return sorted(file for file in named if Path(file).name == file and file.endswith(".safetensors"))
 
+
+@contextlib.contextmanager
+def _telling(name: str, commit: str) -> Iterator[None]:
     try:
         with quiet():
-            return Path(snapshot_download(name, revision=commit, allow_patterns=files))
+            yield
+    except BaseError:
+        raise
     except Exception as error:  # offline mode, no route, gated, a proxy: the client raises many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise BaseError(

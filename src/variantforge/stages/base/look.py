@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from variantforge.errors import BaseError, UnsafeFile
 from variantforge.stages.base.files import read_json, weight_files
-from variantforge.stages.base.gguf_header import GgufHeader, is_gguf, read_gguf_header
+from variantforge.stages.base.gguf_format import GgufHeader
+from variantforge.stages.base.gguf_header import is_gguf, read_gguf_header
 from variantforge.stages.base.safetensors_header import TensorInfo, read_safetensors_header
 from variantforge.stages.base.unsafe import refuse_code, refuse_unsafe
 from variantforge.step import Pin
@@ -77,12 +78,16 @@ def _look_into_folder(folder: Path) -> BaseFacts:
     return BaseFacts(
         "folder",
         name=str(config.get("_name_or_path") or ""),
-        architecture=(config.get("architectures") or [None])[0],
+        architecture=_first(config.get("architectures")),
         model_type=config["model_type"],
         parameters=sum(info.elements for info in tensors.values()),
         has_template=_folder_has_template(folder),
         license=folder_license(folder, config),
     )
+
+
+def _first(names: Any) -> str | None:
+    return str(names[0]) if isinstance(names, list) and names else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

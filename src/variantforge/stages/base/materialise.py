@@ -7,25 +7,26 @@ from typing import Any
 
 from variantforge.errors import BaseError, IntegrityError
 from variantforge.fsops import make_folder, write_json
-from variantforge.hashing import file_digest
+from variantforge.hashing import file_digest, tree_digest
 from variantforge.stages.base import from_folder, look
 from variantforge.stages.base import tokenizer as tokens
-from variantforge.stages.base.files import read_json
+from variantforge.stages.base.files import pinned_files, read_json
 from variantforge.stages.base.from_gguf import model_from_gguf
 from variantforge.stages.base.from_hub import fetch
 from variantforge.stages.base.gguf_header import read_gguf_header
 from variantforge.stages.models import load_model, quiet
-from variantforge.step import StepContext
+from variantforge.step import Pin, StepContext
 
 
 def materialise(context: StepContext) -> None:
     """Fills ``model/`` and writes the facts. Raises BaseError, UnsafeFile or IntegrityError."""
     at = context.step.pins["model"].at
+    _must_be_as_pinned(context.step.pins["model"])
     model = make_folder(context.out / "model")
     if context.step.method == "gguf":
         tokenizer, generation, told = _from_gguf(context, Path(at), model)
     else:
-        folder = fetch(at) if context.step.method == "hub" else Path(at)
+        folder = _fetched(context, at) if context.step.method == "hub" else Path(at)
         tokenizer, generation, told = _from_folder(context, folder, model)
     config = read_json(model / "config.json")
     tokens.save_tokenizer(tokenizer, model, config.get("max_position_embeddings"))
@@ -34,10 +35,26 @@ def materialise(context: StepContext) -> None:
     context.write_facts({**_read_back(model, tokenizer), **tokens.tokenizer_facts(tokenizer, model, stops), **told})
 
 
+def _must_be_as_pinned(pin: Pin) -> None:
+    """Raises IntegrityError when local bytes are not those that were planned with. (A commit vouches for itself.)"""
+    path = Path(pin.at)
+    if pin.at.startswith("hub:"):
+        return
+    if path.is_dir():
+        files = pinned_files(path, model=True)
+        found = tree_digest({file.relative_to(path).as_posix(): file_digest(file) for file in files})
+    else:
+        found = file_digest(path) if path.is_file() else ""
+    if found != pin.digest:
+        raise IntegrityError(
+            f"{path} has changed since the plan was made",
+            why="What is made of it would not be what the plan says.",
+            next="run the same command again: it plans with the files as they are now",
+        )
+
+
 def _from_gguf(context: StepContext, path: Path, model: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Tokenizer, generation settings, and what the file tells of itself."""
-    if file_digest(path) != context.step.pins["model"].digest:
-        raise IntegrityError(f"{path.name} has changed since the plan was made", next="plan again")
     header = read_gguf_header(path)
     tokenizer = tokens.tokenizer_from_gguf(path, header)
     context.progress(0, header.elements, "parameter")
@@ -76,6 +93,10 @@ def _from_folder(context: StepContext, folder: Path, model: Path) -> tuple[Any, 
         "license": look.folder_license(folder, config),
     }
     return tokenizer, read_json(settings) if settings.is_file() else {}, told
+
+
+def _fetched(context: StepContext, at: str) -> Path:
+    return fetch(at, lambda done, total: context.progress(done, total, "file"))
 
 
 def _name_in(config: dict[str, Any]) -> str:

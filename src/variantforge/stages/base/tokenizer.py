@@ -10,7 +10,7 @@ from variantforge.errors import BaseError
 from variantforge.fsops import write_json
 from variantforge.hashing import file_digest, text_digest
 from variantforge.stages.base.files import read_json
-from variantforge.stages.base.gguf_header import GgufHeader
+from variantforge.stages.base.gguf_format import GgufHeader
 from variantforge.stages.base.look import check_template
 from variantforge.stages.base.unsafe import refuse_code
 
