@@ -100,12 +100,11 @@ def _program() -> str:
 
 def _misused(out: Output, error: typer.TyperException) -> int:
     """What the parser said, as our letter; a bare ``vf`` gets the help it asked for."""
-    context: Any = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         out.note(error.message)
         return 2
-    path = context.command_path.split()[1:] if context else []
-    out.error(UsageError(error.format_message(), next=out.command(*path, "--help")))
+    command = [word for word in out.argv[:1] if word in COMMANDS]
+    out.error(UsageError(error.format_message(), next=out.command(*command, "--help")))
     return 2
 
 

@@ -115,7 +115,10 @@ def shown(path: Path) -> str:
 def store_of(file: Path, store: Path | None) -> Store:
     from variantforge.store.artifacts import Store
 
-    return Store((store or file.parent / STORE_FOLDER).resolve())
+    root = (store or file.parent / STORE_FOLDER).resolve()
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is a file, not a folder for results", next="choose another place with --store")
+    return Store(root)
 
 
 def open_family(file: Path, store: Path | None, out: Output) -> Opened:

@@ -167,7 +167,7 @@ def ending(label: str, result: Result) -> tuple[Any, ...]:
 
 
 def how_far(event: Mapping[str, Any]) -> str:
-    """``120/400 steps``, ``1.2 GB of 2.0 GB``, ``35 %`` where no unit is counted, ``1,200 rows`` where the end is not known."""
+    """``120/400 steps``, ``1.2 GB of 2.0 GB``, ``35 %`` where no unit is counted, ``1,200 rows`` without an end."""
     done, total, unit = event["done"], event["total"], event["unit"]
     if unit in ("", "%"):
         return f"{100 * done / total:.0f} %" if total else ""

@@ -43,7 +43,7 @@ _EXAMPLES = EXAMPLES_HEADING + """
 def show(
     ctx: typer.Context,
     file: File = DEFAULT_FILE,
-    variant: Annotated[str | None, typer.Argument(help="Only this variant.")] = None,
+    variant: Annotated[str | None, typer.Argument(metavar="VARIANT", help="Only this variant.")] = None,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -83,6 +83,9 @@ def write(out: Output, document: Mapping[str, Any]) -> None:
         _table(out, "measured", list(_metric_rows(variant["metrics"])), right=(2,))
         _table(out, "verdicts", [_verdict_row(verdict) for verdict in variant["verdicts"]])
         _table(out, "published", [_published_row(one) for one in variant["published"]])
+    if document["published"]:
+        out.line(("family", "bold"))
+        _table(out, "published", [_published_row(one) for one in document["published"]])
     _table(out, "runs", [_run_row(run) for run in document["runs"]], indent=2)
 
 
@@ -136,6 +139,7 @@ def _document(family: FamilyFile, found: Overview, variants: list[str]) -> dict[
         "version": family.spec.version,
         "file": str(family.path),
         "variants": {name: _variant(family, found, name) for name in variants},
+        "published": [_published(family, entry) for entry in found.of(None, "publish") if entry.exists],
         "runs": [_run(run) for run in found.runs],
     }
 

@@ -34,6 +34,7 @@ EXTRAS = {
 }
 LOW_DISK_BYTES = 5e9  # a 135M family takes about 2 GB, and a disk that fills up stops an apply
 HUB = "https://huggingface.co"
+NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
 _TRIED = ("transformers", "datasets", "peft", "trl", "bitsandbytes", "libgguf", "xllamacpp")
 _NETWORK_TIMEOUT_S = 3.0
 
@@ -105,7 +106,7 @@ def tools() -> Iterator[Finding]:
 
 def device() -> Finding:
     """What computes, from what can be seen without importing torch."""
-    cards = sorted(path.name for path in Path("/proc/driver/nvidia/gpus").glob("*"))
+    cards = sorted(path.name for path in NVIDIA_CARDS.glob("*"))
     cores = os.cpu_count() or 1
     if not cards:
         return Finding("device", "ok", f"CPU, {cores} cores")
@@ -208,5 +209,7 @@ def _reaches(endpoint: str) -> bool:
         except (OSError, ValueError):
             pass
 
-    threading.Thread(target=connect, daemon=True).start()
-    return reached.wait(_NETWORK_TIMEOUT_S)
+    connecting = threading.Thread(target=connect, daemon=True)
+    connecting.start()
+    connecting.join(_NETWORK_TIMEOUT_S)
+    return reached.is_set()
