@@ -124,10 +124,10 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         quantize(tmp_path, "gguf", "Q4_K_M", {"model": broken, "source": broken})
 
 
-def test_a_stop_request_ends_the_work_and_leaves_no_file(synthetic: Artifact, tmp_path: Path) -> None:
+def test_a_stop_request_ends_the_work_before_any_facts_are_written(synthetic: Artifact, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         quantize(tmp_path, "gguf", "Q4_K_M", {"model": synthetic, "source": synthetic}, stopping=lambda: True)
-    assert not list(tmp_path.glob("quantize/*/*"))
+    assert not list(tmp_path.glob("quantize/*/facts.json"))
 
 
 def test_a_stop_token_that_llama_cpp_would_miss_is_written_down(
@@ -194,7 +194,7 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_told_with_what_to_do(tiny_l
     [
         ("NotImplementedError: BPE pre-tokenizer was not recognized", "does not know this model's tokenizer", "nf4"),
         (
-            "ERROR:hf-to-gguf:Model NoSuchForCausalLM is not supported",
+            "ERROR: Model NoSuchForCausalLM is not supported",
             "cannot convert TinyForCausalLM",
             "LLAMA_CPP_DIR",
         ),

@@ -41,9 +41,8 @@ def test_tools_get_an_environment_without_tokens(context: StepContext, monkeypat
 def test_a_failed_tool_gives_its_last_lines(context: StepContext) -> None:
     program = "import sys; [print(n) for n in range(50)]; sys.exit('the end')"
     last_lines = llama_cpp.run_tool([sys.executable, "-c", program], context, lambda line: None)
-    assert last_lines[-1] == "exit status 1"
-    assert {"the end", "49"} <= set(last_lines)
-    assert "0" not in last_lines
+    assert last_lines[-3:] == ["49", "the end", "exit status 1"]
+    assert len(last_lines) < 20
 
 
 def test_bars_that_rewrite_their_line_arrive_piece_by_piece(context: StepContext) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import QuantizeError
-from variantforge.fsops import writing
+from variantforge.fsops import telling_disk_errors
 from variantforge.stages.quantize.gguf_file import Field, GgufFile, write_gguf
 from variantforge.stages.quantize.gguf_types import FILE_TYPES, TYPES, Tensor, choose_types, in_llama_order
 from variantforge.stages.quantize.read import as_float32
@@ -39,7 +39,7 @@ def quantize_file(source: GgufFile, target: Path, file_type: str, step: Callable
             yield _rounded(source.data(old.name), old, new.type)
         step(len(before), len(before))
 
-    with writing(target) as file:
+    with telling_disk_errors(target), open(target, "wb") as file:  # the store flushes it with the whole artifact
         write_gguf(file, _fields(source, file_type), after, data())
 
 

@@ -103,7 +103,8 @@ def _version(package: str) -> str:
 def clean_environment(scratch: Path) -> dict[str, str]:
     """What tools are given as environment: an allow-list, no Hub, and a Hub folder without anybody's token."""
     passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
-    return {**passed_on, "HF_HUB_OFFLINE": "1", "HF_HOME": str(scratch / "hf"), "PYTHONHASHSEED": "0"}
+    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(scratch / "hf"), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+    return {**passed_on, **settings}
 
 
 def run_tool(command: Sequence[str | Path], context: StepContext, watch: Callable[[str], None]) -> list[str]:
