@@ -19,6 +19,7 @@ from tests.tiny import smollm2_gguf
 from variantforge.errors import BaseError, IntegrityError, UnsafeFile
 from variantforge.plan.pin import Resolver
 from variantforge.refs import Ref
+from variantforge.stages.base.from_folder import refuse_nonfinite
 from variantforge.stages.base.from_gguf import model_from_gguf, write_slim
 from variantforge.stages.base.gguf_header import read_gguf_header
 from variantforge.stages.base.look import inspect_base
@@ -264,6 +265,19 @@ def test_a_broken_base_is_a_named_error(copied: Path, tmp_path: Path, fault: str
     with pytest.raises(BaseError) as caught:
         materialised(copied, tmp_path)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_one_bad_value_is_found_wherever_it_stands(value: float) -> None:
+    import torch
+
+    refuse_nonfinite(torch.empty(0), "empty")
+    for at in (0, 1, 17, 4095, 70_000, 99_999):
+        tensor = torch.randn(100_000).to(torch.bfloat16)
+        refuse_nonfinite(tensor, "good")
+        tensor[at] = value
+        with pytest.raises(BaseError, match="'bad'"):
+            refuse_nonfinite(tensor, "bad")
 
 
 def test_bytes_that_moved_since_the_plan_are_not_used(tmp_path: Path, small: Path) -> None:
