@@ -422,7 +422,7 @@ def test_a_foreign_page_is_told_while_planning_and_never_overwritten(tmp_path: P
     page.write_text("somebody's project")
     made_family = family(tmp_path)
     assert [key for key, text in made_family.problems if "README.md is there already" in text] == ["publish.path"]
-    with pytest.raises(PublishError, match="not published by variantforge"):
+    with pytest.raises(PublishError, match="is not the page of this family"):
         all_published(made_family)
     assert page.read_text() == "somebody's project"
 
@@ -439,14 +439,41 @@ def test_an_edited_page_is_replaced_and_kept(tmp_path: Path) -> None:
     assert kept.read_text() == "my own words"
 
 
-def test_a_page_written_before_a_kill_is_known_as_ours(tmp_path: Path) -> None:
-    made_family = family(tmp_path)
-    root = all_published(made_family)
-    (root / "family.json").unlink()
-    assert stale(made_family, None, "family") == "published/family.json is gone"
+@pytest.mark.parametrize("release", ["first", "second"])
+def test_a_kill_between_page_and_manifest_stands_in_nobodys_way(
+    release: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from variantforge.stages.publish import folder as module
+
+    if release == "second":
+        all_published(family(tmp_path, {"version": "1.1.0"}))
+    made_family, write = family(tmp_path), module.write_text
+    for form in FORMS:
+        made_family.do("publish", "code", form)
+    written: list[Path] = []
+
+    def write_one(path: Path, text: str) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, text)
+
+    monkeypatch.setattr(module, "write_text", write_one)
+    with pytest.raises(KeyboardInterrupt):
+        made_family.do("publish", None, "family")
+    monkeypatch.setattr(module, "write_text", write)
+    later = family(tmp_path)
+    assert later.problems == []
     again(made_family, made_family.step("publish", None, "family"))
-    assert stale(made_family, None, "family") == ""
+    assert (tmp_path / "project" / "published" / "README.md").read_text() == made_family.page()
     assert made_family.notes == []
+
+
+def test_a_page_edited_to_the_same_length_is_drift(tmp_path: Path) -> None:
+    made_family = family(tmp_path)
+    page = all_published(made_family) / "README.md"
+    page.write_text(page.read_text().replace("Two", "Six"))
+    assert stale(made_family, None, "family") == "published/README.md is not what was published"
 
 
 # --- planning ---------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from variantforge.stages.stage import Desk, Place
 LOCAL = "local"  # the namespace of a family that names none: its repos have no address but their folders
 
 
-def card_params(desk: Desk, this: Repo) -> dict[str, Any]:
-    """All words of one repo's card. No path of this machine is among them."""
+def card_params(desk: Desk, this: Repo, base: dict[str, Any]) -> dict[str, Any]:
+    """All words of one repo's card; ``base`` from ``base_params``. No path of this machine is among them."""
     family, variant = desk.family, desk.family.variants[this.variant]
     publish = family.publish
     return {
@@ -26,7 +26,7 @@ def card_params(desk: Desk, this: Repo) -> dict[str, Any]:
         "repos": {form: repo(family, this.variant, form).id for form in forms_of(family, variant)},
         "language": publish.language,
         "tags": publish.tags,
-        "base": base_params(desk, this.variant),
+        "base": base,
         "parent": _parent(family, this.variant),
         "data": {"by": variant.data.by, "sources": _sources(family, this.variant)},
         "train": variant.train.model_dump(mode="json"),
@@ -39,7 +39,7 @@ def card_params(desk: Desk, this: Repo) -> dict[str, Any]:
     }
 
 
-def family_params(desk: Desk, repos: list[Repo]) -> dict[str, Any]:
+def family_params(desk: Desk) -> dict[str, Any]:
     """All words of the family page, beside those that the cards hand on."""
     family = desk.family
     return {
@@ -52,7 +52,7 @@ def family_params(desk: Desk, repos: list[Repo]) -> dict[str, Any]:
                 "description": one_line(variant.description),
                 "base": base_params(desk, name),
                 "parent": variant.from_,
-                "repos": {each.form: each.id for each in repos if each.variant == name},
+                "repos": {form: repo(family, name, form).id for form in forms_of(family, variant)},
             }
             for name, variant in family.variants.items()
         },

@@ -8,7 +8,7 @@ from typing import Any
 from variantforge.fsops import write_text
 from variantforge.spec.family import VariantSpec
 from variantforge.stages.card.page import family_page
-from variantforge.stages.card.params import card_params, family_params
+from variantforge.stages.card.params import base_params, card_params, family_params
 from variantforge.stages.card.repo_card import repo_card
 from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, naming_problems, repo, repos_of
 from variantforge.stages.stage import Desk, Place
@@ -27,21 +27,22 @@ class Card:
         if name is None or variant is None:
             self._plan_family(desk)
             return
+        base = base_params(desk, name)
         for form in forms_of(desk.family, variant):
             this = repo(desk.family, name, form)
             inputs = dict(_inputs(desk, this))
             if self._payload(this, variant) <= inputs.keys():
-                step = Step(self.name, self.version, form, card_params(desk, this), inputs)
+                step = Step(self.name, self.version, form, card_params(desk, this, base), inputs)
                 desk.add(Place(self.name, name, form), step)
 
     def _plan_family(self, desk: Desk) -> None:
         for problem in naming_problems(desk.family):
             desk.problem("publish.repo", problem)
-        repos = repos_of(desk.family)
-        cards = {f"{each.variant}:{each.form}": desk.step(Place(self.name, each.variant, each.form)) for each in repos}
+        places = {f"{it.variant}:{it.form}": Place(self.name, it.variant, it.form) for it in repos_of(desk.family)}
+        cards = {role: desk.step(place) for role, place in places.items()}
         inputs = {role: step.key for role, step in cards.items() if step}
         if inputs:
-            step = Step(self.name, self.version, "family", family_params(desk, repos), inputs)
+            step = Step(self.name, self.version, "family", family_params(desk), inputs)
             desk.add(Place(self.name, None, "family"), step)
 
     def _payload(self, this: Repo, variant: VariantSpec) -> set[str]:

@@ -7,6 +7,7 @@ are carried over; files of ours that were edited are replaced, and the edited on
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,14 +37,17 @@ class Folder:
     """``publish.to: folder``."""
 
     def hints(self, desk: Desk) -> dict[str, Any]:
-        return {"folder": str((desk.folder / Path(desk.family.publish.path).expanduser()).resolve())}
+        path = Path(desk.family.publish.path).expanduser()
+        # Path.resolve would ask the disk, for each of thousands of steps; the family's folder is resolved already.
+        return {"folder": os.path.normpath(desk.folder / path)}
 
     def problem(self, step: Step) -> str:
-        if step.params["form"] == "family":
-            page = _root(step) / PAGE
-            return _foreign(page) if page.exists() and not (_root(step) / PAGE_MANIFEST).exists() else ""
-        folder = _folder(step)
-        return _foreign(folder) if folder.exists() and not (folder / MANIFEST).exists() and not _empty(folder) else ""
+        is_page = step.params["form"] == "family"
+        folder = _root(step) if is_page else _folder(step)
+        thing = folder / PAGE if is_page else folder
+        if not thing.exists() or (folder / (PAGE_MANIFEST if is_page else MANIFEST)).exists() or _empty(thing):
+            return ""
+        return f"{thing} is there already and was not published by variantforge; it will not be overwritten"
 
     def publish_repo(self, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
         folder = _folder(context.step)
@@ -68,10 +72,12 @@ class Folder:
             make_folder(root)
             manifest = _page_manifest(context.step, page, facts)
             _keep_edited_page(root, page, context)
-            # The page first: a kill in between leaves a page that is known by being the one to write.
-            write_text(root / PAGE, page)
-            write_text(root / PAGE_MANIFEST, manifest)
-        return {PAGE: digest_of(page), PAGE_MANIFEST: digest_of(manifest)}
+            texts = {PAGE: page, PAGE_MANIFEST: manifest}
+            # A kill between the two: the first time, the manifest alone says that the place is ours; later, the new
+            # page under the old manifest is known by being the one that is to be written.
+            for name in (PAGE, PAGE_MANIFEST) if (root / PAGE_MANIFEST).exists() else (PAGE_MANIFEST, PAGE):
+                write_text(root / name, texts[name])
+        return {name: digest_of(text) for name, text in texts.items()}
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         files: dict[str, Digest] = artifact.facts["files"]
@@ -87,8 +93,9 @@ class Folder:
                 return f"{shown}/{name} is gone"
             if size_bytes != digest["size_bytes"]:
                 return f"{shown}/{name} is not what was published ({size_bytes:,} bytes, not {digest['size_bytes']:,})"
-        if file_digest(folder / manifest) != files[manifest]["sha256"]:
-            return f"{shown}/{manifest} is not what was published"
+        for name in files if is_page else (manifest,):
+            if text_digest((folder / name).read_text(errors="replace")) != files[name]["sha256"]:
+                return f"{shown}/{name} is not what was published"
         return ""
 
     def _refuse_foreign(self, step: Step) -> None:
@@ -110,10 +117,6 @@ def _root(step: Step) -> Path:
 
 def _folder(step: Step) -> Path:
     return _root(step) / str(step.params["repo"]).rpartition("/")[2]
-
-
-def _foreign(path: Path) -> str:
-    return f"{path} is there already and was not published by variantforge; it will not be overwritten"
 
 
 def _empty(folder: Path) -> bool:
@@ -240,7 +243,8 @@ def _keep_edited_page(root: Path, page: str, context: StepContext) -> None:
     if not there.exists() or file_digest(there) == text_digest(page):
         return
     if manifest.get("family") != context.step.params["family"]:
-        raise PublishError(_foreign(there), next="move it away, or choose another publish.path")
+        problem = f"{there} is there already and is not the page of this family; it will not be overwritten"
+        raise PublishError(problem, next="move it away, or choose another publish.path")
     if file_digest(there) != manifest.get("files", {}).get(PAGE, {}).get("sha256"):
         kept = root / f"{PAGE}.edited-{file_digest(there)[:8]}"
         link_or_copy(there, kept) if not kept.exists() else None
