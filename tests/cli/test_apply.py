@@ -77,6 +77,8 @@ def test_the_exit_code_tells_how_it_ended(vf: Vf, toys: dict[str, Toy], error: V
 def test_after_an_interruption_the_same_command_goes_on(vf: Vf, toys: dict[str, Toy]) -> None:
     toys["train"].failures["train code"] = Interrupted("stopped before the step was done")
     ended = vf("apply", "--only", "code")
+    assert "1 interrupted" in ended.out
+    assert "failed" not in ended.out
     assert ended.err.endswith("next: vf apply --only code\n")
     toys["train"].failures.clear()
     again = vf("apply", "--only", "code")
@@ -96,7 +98,15 @@ def test_json_is_one_document_also_when_it_failed(vf: Vf, toys: dict[str, Toy]) 
     ended = vf("apply", "--json")
     report = json.loads(ended.out)
     assert ended.code == report["error"]["exit_code"] == 3
-    assert report["summary"] == {"done": 15, "reused": 0, "refused": 1, "stopped": 1, "failed": 0, "not_run": 2}
+    assert report["summary"] == {
+        "done": 15,
+        "reused": 0,
+        "refused": 1,
+        "stopped": 1,
+        "failed": 0,
+        "interrupted": 0,
+        "not_run": 2,
+    }
     assert {"form": "law nf4", "at": "published/toy-law-nf4"} in report["published"]
     refused = next(step for step in report["steps"] if step["outcome"] == "refused")
     assert (refused["label"], refused["message"]) == ("gate code nf4", REFUSAL)

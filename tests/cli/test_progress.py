@@ -87,7 +87,7 @@ def test_the_end_of_a_step_tells_how_and_why(clock: Clock, capsys: pytest.Captur
         (progress(1, 0, ""), ""),
         (progress(5e8, 2e9, "bytes"), "500.0 MB of 2.0 GB"),
         (progress(3, 9, "parameters"), "3/9 parameters"),
-        (progress(3, 9, "prompt of the merged model"), "3/9 prompt of the merged model"),
+        (progress(3, 9, "prompt of the merged model"), "3/9 prompts of the merged model"),
     ],
 )
 def test_how_far_a_step_is(event: dict[str, Any], text: str) -> None:
@@ -123,6 +123,7 @@ def test_bars_show_the_step_at_work_and_leave_a_line_of_each(monkeypatch: pytest
         reporter.start(None, {"a": Run("new")})  # type: ignore[arg-type]
         reporter.step_started("a", "train code [lora]")
         reporter.event("a", progress(120, 400, loss=1.234, tokens_per_s=5678.0))
+        assert reporter._progress
         reporter._progress.refresh()
         reporter.event("a", {"kind": "note", "text": "3 rows skipped"})
         reporter.step_ended("a", "train code [lora]", Result("done", 83.0))

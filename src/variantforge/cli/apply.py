@@ -24,11 +24,12 @@ from variantforge.cli.options import (
     published_at,
 )
 from variantforge.cli.output import Output, error_document
+from variantforge.cli.progress import outcome_of, reporter_for
 from variantforge.cli.words import counted, duration
+from variantforge.errors import GateFailed, Interrupted, VariantforgeError
 
 if TYPE_CHECKING:
-    from variantforge.errors import VariantforgeError
-    from variantforge.run.runner import Outcome, RunReport
+    from variantforge.run.runner import RunReport
 
 app = typer.Typer(**STYLE)
 _EXAMPLES = (
@@ -47,11 +48,12 @@ Exit codes:
 )
 
 # How steps can end, in the order they are told: what went well as a number, the rest with its reasons.
-_WELL: tuple[Outcome, ...] = ("done", "reused")
-_HEADINGS: dict[Outcome, str] = {
+_WELL = ("done", "reused")
+_HEADINGS = {
     "refused": "refused by a gate",
     "stopped": "held back, since a gate refused what they need",
     "failed": "failed",
+    "interrupted": "interrupted",
     "not run": "not run",
 }
 
@@ -69,7 +71,6 @@ def apply(
 
     A failure stops only what depends on it. Ctrl-C saves and stops; the same command goes on from there.
     """
-    from variantforge.cli.progress import reporter_for
     from variantforge.run.runner import run_plan
 
     out: Output = ctx.obj
@@ -86,14 +87,16 @@ def apply(
 
 def write(out: Output, opened: Opened, report: RunReport) -> None:
     """The end report for people."""
-    outcomes = Counter(result.outcome for result in report.results.values())
+    endings = {key: outcome_of(result) for key, result in report.results.items()}
+    outcomes = Counter(endings.values())
     if set(outcomes) <= {"reused"}:
         out.line(("nothing to do:", "ok"), f"{counted(len(report.results), 'step')}, all done before")
     else:
         counts = [(f"{outcomes[word]} {word}", word) for word in (*_WELL, *_HEADINGS) if outcomes[word]]
         out.line(f"{duration(report.seconds)}:", ", ".join(out.painted(count) for count in counts))
     for word, heading in _HEADINGS.items():
-        rows = [(opened.plan.label(key), report.results[key].message.partition("\n")[0]) for key in report.keys(word)]
+        keys = [key for key in endings if endings[key] == word]
+        rows = [(opened.plan.label(key), report.results[key].message.partition("\n")[0]) for key in keys]
         if rows:
             out.line((heading, word))
             out.table(rows)
@@ -105,7 +108,7 @@ def write(out: Output, opened: Opened, report: RunReport) -> None:
 
 def _published(opened: Opened, report: RunReport) -> Iterator[dict[str, str]]:
     """What stands published after this run, and where."""
-    for key in report.keys(*_WELL):
+    for key in report.keys("done", "reused"):
         step = opened.plan.steps[key]
         if step.stage == "publish":
             name = " ".join(part for part in opened.plan.places_of[key][0][1:] if part)
@@ -114,7 +117,7 @@ def _published(opened: Opened, report: RunReport) -> Iterator[dict[str, str]]:
 
 def document(opened: Opened, report: RunReport) -> dict[str, Any]:
     """The end report for programs."""
-    plan, outcomes = opened.plan, Counter(result.outcome for result in report.results.values())
+    plan, outcomes = opened.plan, Counter(map(outcome_of, report.results.values()))
     return {
         "family": plan.family.family,
         "version": plan.family.version,
@@ -127,7 +130,7 @@ def document(opened: Opened, report: RunReport) -> dict[str, Any]:
                 "key": key,
                 "label": plan.label(key),
                 "stage": plan.steps[key].stage,
-                "outcome": result.outcome,
+                "outcome": outcome_of(result),
                 "seconds": round(result.seconds, 3),
                 "message": result.message,
                 "error": error_document(result.error) if result.error else None,
@@ -141,9 +144,9 @@ def document(opened: Opened, report: RunReport) -> dict[str, Any]:
 
 def _with_next(error: VariantforgeError, file: Path, out: Output) -> VariantforgeError:
     """The error with the command to type, the user's own arguments in it, where it does not bring one."""
-    if not error.next:
-        from variantforge.errors import GateFailed
-
+    if isinstance(error, Interrupted):
+        error.next = out.same_command
+    elif not error.next:
         look = f"{again(out, 'show', file)}   # what was measured, and what was demanded"
         error.next = look if isinstance(error, GateFailed) else out.same_command
     return error

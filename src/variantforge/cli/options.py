@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from variantforge.cli.output import Output
+from variantforge.cli.words import size
 from variantforge.errors import UsageError, VariantforgeError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("family.yaml")
 STORE_FOLDER = ".variantforge"
+LONG_READ_BYTES = 1_000_000_000  # about a second of hashing
 
 # Typer's rich help costs 60 ms of imports at every --help; plain text costs none.
 STYLE: dict[str, Any] = {
@@ -129,9 +131,18 @@ def open_family(file: Path, store: Path | None, out: Output) -> Opened:
 
     path = family_file(file, out)
     loaded, shelf = load_family(path), store_of(path, store)
-    resolver = Resolver(cache=shelf.root / "pins.json")
+    resolver = Resolver(cache=shelf.root / "pins.json", hash_file=lambda path: _read_telling(path, out))
     try:
         return Opened(loaded, shelf, build_plan(loaded, resolver))
     finally:
         with suppress(VariantforgeError, OSError):  # only a cache: a store that cannot be written may still be read
             resolver.close()
+
+
+def _read_telling(path: Path, out: Output) -> str:
+    """A file's digest; says so where reading it takes more than a second."""
+    from variantforge.hashing import file_digest
+
+    if (size_bytes := path.stat().st_size) >= LONG_READ_BYTES:
+        out.note(f"reading {shown(path)} ({size(size_bytes)}) once, to know it again by its content")
+    return file_digest(path)

@@ -25,7 +25,7 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 _WORDS = {
     "dim": ("reuse", "reused"),
     "green": ("done", "ok", "pass"),
-    "yellow": ("run", "not run", "stopped", "missing", "gone", "not enough data"),
+    "yellow": ("run", "not run", "stopped", "interrupted", "missing", "gone", "not enough data"),
     "red": ("blocked", "refused", "failed", "wrong", "fail"),
 }
 _STYLE_OF = {word: style for style, words in _WORDS.items() for word in words}

@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from variantforge.cli.output import Output
+from variantforge.cli.output import Cell, Output
 from variantforge.cli.words import counted, duration, figure, size
+from variantforge.errors import Interrupted
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from variantforge.plan.build import Plan
     from variantforge.plan.explain import Decision
     from variantforge.run.runner import Reporter, Result
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 EVERY_S = 10.0  # between two lines about one step
 _FIRST = ("loss", "tokens_per_s")  # metrics told rather than any others
 _MOST = 2
+_RAN = ("done", "refused", "failed")  # other outcomes are of steps that were never started
 
 
 class LiveReporter(Protocol):
@@ -89,54 +93,41 @@ class Lines:
         return f"[{self.number:>{width}}/{self.total}]"
 
 
-_RAN = ("done", "refused", "failed")
-
-
 class Bars:
     """A bar for the step at work, what it last measured, and the time left; ended steps scroll up as lines."""
 
     def __init__(self, out: Output) -> None:
         self.out = out
+        self._progress: Progress | None = None
         self._task: Any = None
         self._label, self._number, self._total = "", 0, 0
 
     def __enter__(self) -> Bars:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self._console = Console(stderr=True, highlight=False, markup=False, no_color=not self.out.coloured("stderr"))
-        self._progress = Progress(
-            TextColumn("{task.fields[position]} {task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[far]}", markup=False),
-            TextColumn("{task.fields[metrics]}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            refresh_per_second=5,
-        )
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._progress:
+            self._progress.stop()
 
     def start(self, plan: Plan, decisions: Mapping[str, Decision]) -> None:
+        """Takes the terminal, unless there is nothing to do."""
         self._total = sum(decision.word == "run" for decision in decisions.values())
+        if self._total:
+            self._progress = _bars(coloured=self.out.coloured("stderr"))
+            self._progress.start()
 
     def step_started(self, key: str, label: str) -> None:
         self._label, self._number = label, self._number + 1
-        self._task = self._progress.add_task(
-            label, total=None, position=f"[{self._number}/{self._total}]", far="", metrics=""
-        )
+        if self._progress:
+            position = f"[{self._number}/{self._total}]"
+            self._task = self._progress.add_task(label, total=None, position=position, far="", metrics="")
 
     def event(self, key: str, event: Mapping[str, Any]) -> None:
         if event["kind"] == "note":
             self._line(f"{self._label}:", event["text"])
-        elif event["kind"] == "progress" and self._task is not None:
+        elif event["kind"] == "progress" and self._progress:
             self._progress.update(
                 self._task,
                 completed=event["done"],
@@ -146,24 +137,46 @@ class Bars:
             )
 
     def step_ended(self, key: str, label: str, result: Result) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
         if result.outcome in _RAN:
+            if self._progress:
+                self._progress.remove_task(self._task)
             self._line(*ending(label, result))
 
-    def _line(self, *cells: Any) -> None:
+    def _line(self, *cells: Cell) -> None:
         from rich.text import Text
 
-        # soft_wrap: the terminal folds a long line, and copying it gives one line again
         text = " ".join(self.out.painted(cell, "stderr") for cell in cells)
-        self._console.print(Text.from_ansi(text), soft_wrap=True)
+        if self._progress:  # soft_wrap: the terminal folds a long line, and copying it gives one line again
+            self._progress.console.print(Text.from_ansi(text), soft_wrap=True)
 
 
-def ending(label: str, result: Result) -> tuple[Any, ...]:
+def _bars(*, coloured: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.fields[position]} {task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[far]}", markup=False),
+        TextColumn("{task.fields[metrics]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False, markup=False, no_color=not coloured),
+        transient=True,
+        refresh_per_second=5,
+    )
+
+
+def outcome_of(result: Result) -> str:
+    """How a step ended, in one word; one that was stopped on request did not fail."""
+    return "interrupted" if isinstance(result.error, Interrupted) else result.outcome
+
+
+def ending(label: str, result: Result) -> tuple[Cell, ...]:
     """``train code  done in 1 min 20 s``; what went wrong follows its word."""
-    first = (result.message.splitlines() or [""])[0]
-    return label, (result.outcome, result.outcome), f"in {duration(result.seconds)}{': ' if first else ''}{first}"
+    first = result.message.partition("\n")[0]
+    word = outcome_of(result)
+    return label, (word, word), f"in {duration(result.seconds)}{': ' if first else ''}{first}"
 
 
 def how_far(event: Mapping[str, Any]) -> str:
@@ -173,7 +186,8 @@ def how_far(event: Mapping[str, Any]) -> str:
         return f"{100 * done / total:.0f} %" if total else ""
     if unit in ("byte", "bytes"):
         return f"{size(done)} of {size(total)}" if total else size(done)
-    units = f"{unit}s" if unit.isalpha() and not unit.endswith("s") else unit
+    first, gap, rest = unit.partition(" ")
+    units = f"{first}{'' if first.endswith('s') else 's'}{gap}{rest}"
     return f"{done:,.0f}/{total:,.0f} {units}" if total else f"{done:,.0f} {units}"
 
 
