@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,4 +91,26 @@ def nf4_artifact(root: Path, name: str, merged: Artifact) -> Artifact:
     model = AutoModelForCausalLM.from_pretrained(merged.path / "model", quantization_config=config)
     model.save_pretrained(made.path / "model")
     AutoTokenizer.from_pretrained(merged.path / "model").save_pretrained(made.path / "model")
+    return made
+
+
+def sharpened(source: Path, target: Path, factor: float = 8.0) -> Path:
+    """A copy of a random model with larger matrices: it has opinions, so that what is broken in it shows."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, target)
+    path = target / "model.safetensors"
+    state = {name: tensor * factor if tensor.dim() > 1 else tensor for name, tensor in load_file(path).items()}
+    save_file(state, path, metadata={"format": "pt"})
+    return target
+
+
+def altered(measured: Artifact, root: Path, name: str, alter: Callable[[dict[str, Any]], None]) -> Artifact:
+    """A copy of a model artifact whose tensors ``alter`` has changed in place."""
+    from safetensors.torch import load_file, save_file
+
+    made = model_artifact(root, name, measured.path / "model")
+    state = load_file(made.path / "model" / "model.safetensors")
+    alter(state)
+    save_file(state, made.path / "model" / "model.safetensors", metadata={"format": "pt"})
     return made

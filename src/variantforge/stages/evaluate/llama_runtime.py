@@ -59,7 +59,8 @@ def _started(log: IO[bytes]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        # threads that wait must sleep: on a machine that is busy, spinning ones take minutes for a second's work
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "PASSIVE"},
     )
 
 
@@ -103,6 +104,10 @@ def _failed(model: Path, code: int, log: IO[bytes]) -> EvaluateError:
 
 # --- the other process ------------------------------------------------------------------------------------------
 
+# The token that comes out is forced to be a letter: the server leaves log-probabilities out for half a character.
+# They are those of the model, before any bias.
+_ONE_TOKEN = {"n_predict": 1, "n_probs": TOP, "temperature": 0.0, "logit_bias": [["a", 1e4]], "cache_prompt": True}
+
 
 def _serve() -> int:
     """Reads one request from stdin; writes one line per context to stdout: ``[[token, log-probability], ...]``."""
@@ -131,8 +136,7 @@ def _server(model: str, socket: str, longest: int) -> Any:
 
 
 def _expectation(server: Any, context: list[int]) -> list[tuple[int, float]]:
-    wanted = {"prompt": context, "n_predict": 1, "n_probs": TOP, "temperature": 0.0, "cache_prompt": True}
-    answer = server.handle_completions(wanted)
+    answer = server.handle_completions({"prompt": context, **_ONE_TOKEN})
     if "error" in answer:
         raise RuntimeError(answer["error"].get("message", answer["error"]))
     top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]

@@ -37,9 +37,12 @@ class PerplexityParams(Section):
     fraction: Any = Field(0.05, exclude=True, description="share of the rows held out from training")
     max_examples: int = Field(200, ge=1, description="measure at most this many held-out rows")
     max_length: int = Field(1024, ge=2, description="tokens of a row that are read; what is beyond is not measured")
+    # bfloat16 is twice as fast where the CPU has it, and adds a KL of 0.0015 of its own: as much as Q8_0 does.
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision in which torch computes")
     runtime_positions: int = Field(16, ge=0, description="positions at which llama.cpp is compared with torch; 0: none")
-    runtime_tolerance: float = Field(0.25, gt=0, description="largest mean difference of log-probabilities there")
+    # SmolLM2-135M: bf16 0.02; Q8_0 0.09, Q4_K_M 0.13, Q2_K 0.11 (llama.cpp rounds activations to 8 bits there);
+    # with a rope base ten times too small, 0.89.
+    runtime_tolerance: float = Field(0.3, gt=0, description="largest mean difference of log-probabilities there")
 
 
 class Perplexity:
