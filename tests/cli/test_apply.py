@@ -111,3 +111,13 @@ def test_json_is_one_document_also_when_it_failed(vf: Vf, toys: dict[str, Toy]) 
     refused = next(step for step in report["steps"] if step["outcome"] == "refused")
     assert (refused["label"], refused["message"]) == ("gate code nf4", REFUSAL)
     assert "error: a gate did not pass" in ended.err
+
+
+def test_colours_are_whole_where_there_are_any(vf: Vf, toys: dict[str, Toy], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    vf("apply", "--only", "law")
+    ended = vf("apply")
+    assert "\x1b[32m10 done,\x1b[0m \x1b[2m9 reused\x1b[0m\n" in ended.out
+    for text in (ended.out, ended.err, vf("plan").out, vf("show").out, vf("doctor").out):
+        assert not re.search(r"(?<!\x1b)\[\d+m", text)

@@ -115,7 +115,7 @@ def _unexpected(error: Exception, out: Output) -> VariantforgeError:
     if os.environ.get("VARIANTFORGE_TRACEBACK"):
         sys.excepthook(type(error), error, error.__traceback__)
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return VariantforgeError(f"{error.filename}: {error.strerror}", why="Nothing was changed by this failure.")
+        return VariantforgeError(f"{error.filename}: {error.strerror}")
     trace, last = error.__traceback__, "?"
     while trace:
         last = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno} in {trace.tb_frame.f_code.co_name}"

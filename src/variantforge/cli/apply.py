@@ -92,8 +92,9 @@ def write(out: Output, opened: Opened, report: RunReport) -> None:
     if set(outcomes) <= {"reused"}:
         out.line(("nothing to do:", "ok"), f"{counted(len(report.results), 'step')}, all done before")
     else:
-        counts = [(f"{outcomes[word]} {word}", word) for word in (*_WELL, *_HEADINGS) if outcomes[word]]
-        out.line(f"{duration(report.seconds)}:", ", ".join(out.painted(count) for count in counts))
+        words = [word for word in (*_WELL, *_HEADINGS) if outcomes[word]]
+        counts = [(f"{outcomes[word]} {word}{',' if word != words[-1] else ''}", word) for word in words]
+        out.line(f"{duration(report.seconds)}:", *counts)
     for word, heading in _HEADINGS.items():
         keys = [key for key in endings if endings[key] == word]
         rows = [(opened.plan.label(key), report.results[key].message.partition("\n")[0]) for key in keys]

@@ -63,8 +63,7 @@ class Output:
 
     def line(self, *cells: Cell) -> None:
         """One line to stdout; nothing when JSON was asked for."""
-        if not self.as_json:
-            self._write("stdout", " ".join(self.painted(cell) for cell in cells))
+        self._say(" ".join(self.painted(cell) for cell in cells))
 
     def table(self, rows: Sequence[Sequence[Cell]], *, indent: int = 2, right: Sequence[int] = ()) -> None:
         """Columns padded to their widest cell, the last one wrapped under itself; ``right`` names columns set right."""
@@ -77,7 +76,7 @@ class Output:
                 start += (gap + self.painted(cell) if position in right else self.painted(cell) + gap) + "  "
             for number, part in enumerate(_wrapped(_text(row[-1]), room)):
                 lead = " " * (indent + sum(widths) + 2 * len(widths)) if number else start
-                self.line((lead + self.painted((part, _style(row[-1])))).rstrip())
+                self._say((lead + self.painted((part, _style(row[-1])))).rstrip())
 
     def json(self, document: Mapping[str, Any] | Sequence[Any]) -> None:
         """The command's one JSON document."""
@@ -119,6 +118,10 @@ class Output:
         text, style = _text(cell), _style(cell)
         code = _CODES.get(_STYLE_OF.get(style, style), "")
         return f"\x1b[{code}m{text}\x1b[0m" if code and text and self.coloured(stream) else text
+
+    def _say(self, painted: str) -> None:
+        if not self.as_json:
+            self._write("stdout", painted)
 
     def _write(self, stream: Stream, text: str) -> None:
         if stream in self._gone:
