@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.stages.quantize.conftest import artifact, quantize, source_of
-from tests.stages.quantize.synthetic import Synthetic
+from tests.stages.quantize.synthetic import MODELS, Synthetic, values_of
 from variantforge.errors import Interrupted, QuantizeError
 from variantforge.stages.quantize.gguf_file import Field, GgufFile, write_gguf
 from variantforge.stages.quantize.gguf_source import completed, explained
@@ -94,6 +94,17 @@ def test_llama_quantize_is_used_when_it_is_there(
     assert {"kind": "progress", "done": 1, "total": 17, "unit": "tensor", "metrics": {}} in told
 
 
+def test_rows_that_k_quants_do_not_fit_are_told(tmp_path: Path) -> None:
+    folder, told = artifact(tmp_path / "narrow"), list[dict[str, object]]()
+    MODELS["rows of 576, as in SmolLM2"].write(folder.path / "model.gguf")
+    quantize(tmp_path, "gguf", "Q4_K_M", {"model": folder, "source": folder}, emit=told.append)
+    assert {
+        "kind": "note",
+        "text": "41 of 58 tensors have rows that Q4_K_M's blocks of 256 do not divide; "
+        "llama.cpp stores them in larger types: 36 as Q5_0, 5 as Q8_0",
+    } in told
+
+
 def test_a_failing_llama_quantize_is_told_with_its_last_words(
     synthetic: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,20 +119,24 @@ def test_a_failing_llama_quantize_is_told_with_its_last_words(
     assert "in process" in told.value.next
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("type", "bits", "what"),
+    [("Q4_K_M", 0x7FC0, "holds weights that are not finite"), ("F16", 0x4780, "holds weights too large for F16")],
+    ids=["NaN", "65536"],
+)
+def test_weights_that_cannot_be_stored_are_refused(type: str, bits: int, what: str, tmp_path: Path) -> None:
     broken, model = artifact(tmp_path / "broken"), Synthetic()
-    from tests.stages.quantize.synthetic import values_of
 
     def data(name: str) -> list[object]:
         values = values_of(next(tensor for tensor in model.tensors() if tensor.name == name)).copy()
         if name == "blk.1.ffn_up.weight":
-            values[100] = 0x7FC0  # NaN
+            values[100 * 16] = bits
         return [values]
 
     with open(broken.path / "model.gguf", "wb") as file:
         write_gguf(file, model.fields(), list(model.tensors()), (data(tensor.name) for tensor in model.tensors()))
-    with pytest.raises(QuantizeError, match=r"blk\.1\.ffn_up\.weight holds weights that are not finite"):
-        quantize(tmp_path, "gguf", "Q4_K_M", {"model": broken, "source": broken})
+    with pytest.raises(QuantizeError, match=rf"blk\.1\.ffn_up\.weight {what}"):
+        quantize(tmp_path, "gguf", type, {"model": broken, "source": broken})
 
 
 def test_a_stop_request_ends_the_work_before_any_facts_are_written(synthetic: Artifact, tmp_path: Path) -> None:

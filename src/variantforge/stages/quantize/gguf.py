@@ -14,7 +14,7 @@ from variantforge.errors import Interrupted, QuantizeError
 from variantforge.fsops import link_or_copy
 from variantforge.stages.quantize.gguf_file import GgufFile
 from variantforge.stages.quantize.gguf_source import convert
-from variantforge.stages.quantize.gguf_types import FILE_TYPES, choose_types
+from variantforge.stages.quantize.gguf_types import FILE_TYPES, TYPES, choose_types
 from variantforge.stages.quantize.gguf_write import quantize_file
 from variantforge.stages.quantize.llama_cpp import QUANTIZE, find_quantize, run_tool
 from variantforge.stages.quantize.quantizer import quantize_step
@@ -46,6 +46,7 @@ class Gguf:
             _quantize(source, target, type, context)
             file = GgufFile.open(target)
             _check_inventory(file, source, type, context)
+            _tell_stand_ins(file, type, context)
         _check_finite(file)
         context.write_facts(
             {
@@ -100,6 +101,18 @@ def _check_inventory(file: GgufFile, source: GgufFile, type: str, context: StepC
     chosen = choose_types(type, source.shape, source.tensors.values())
     if differing := [name for name, kind in chosen.items() if file.tensors[name].type != kind]:
         context.note(f"this {QUANTIZE} chose other types than usual for {len(differing)} tensors, e.g. {differing[0]}")
+
+
+def _tell_stand_ins(file: GgufFile, type: str, context: StepContext) -> None:
+    """K-quants need rows that their blocks divide; other tensors grow larger than a user expects."""
+    block = TYPES[FILE_TYPES[type].usual].block
+    narrow = [t for t in file.tensors.values() if t.shape[0] % block and 1 < TYPES[t.type].block < block]
+    if narrow:
+        kinds = ", ".join(f"{count} as {kind}" for kind, count in sorted(Counter(t.type for t in narrow).items()))
+        context.note(
+            f"{len(narrow)} of {len(file.tensors)} tensors have rows that {type}'s blocks of {block} do not divide; "
+            f"llama.cpp stores them in larger types: {kinds}"
+        )
 
 
 def _check_finite(file: GgufFile) -> None:

@@ -119,7 +119,7 @@ class GgufFile:
             with open(path, "rb") as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return cls(path, *_read_header(data), data)
-        except (struct.error, KeyError, ValueError, MemoryError, OverflowError) as error:
+        except (struct.error, LookupError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
             raise QuantizeError(
                 f"{path.name} is not a whole GGUF file", why=str(error), next="make it again, or get a fresh copy"
             ) from error

@@ -48,6 +48,7 @@ def convert(context: StepContext, target: Path) -> GgufFile:
         if written := re.match(r"Writing:\s+(\d+)%", line):
             context.progress(int(written[1]), 100, "%")
 
+    context.progress(0, 100, "%")
     if last_lines := run_tool(command, context, watch):
         raise explained(last_lines, _read_json(model / "config.json"))
     return completed(GgufFile.open(target), model, context.note)
@@ -118,9 +119,9 @@ def _unknown_ends(file: GgufFile, model: Path) -> list[int]:
     """Ids of tokens that end the model's answers, but would not end them in llama.cpp."""
     ends = _read_json(model / "generation_config.json").get("eos_token_id", [])
     told = {file.get(key) for key in (_EOS, _EOT, _EOM)}
-    tokens = file.get("tokenizer.ggml.tokens", [])
+    tokens = dict(enumerate(file.get("tokenizer.ggml.tokens", [])))
     ids = ends if isinstance(ends, list) else [ends]
-    return [token for token in ids if token not in told and tokens[token] not in _KNOWN_ENDS]
+    return [token for token in ids if token in tokens and token not in told and tokens[token] not in _KNOWN_ENDS]
 
 
 def _with_fields(file: GgufFile, added: dict[str, Field]) -> GgufFile:

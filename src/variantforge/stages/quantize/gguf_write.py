@@ -70,4 +70,7 @@ def _rounded(rows: np.ndarray[Any, Any], tensor: Tensor, kind: str) -> Iterator[
         values = as_float32(rows[start : start + rows_at_once], tensor)
         if not np.isfinite(values).all():
             raise QuantizeError(f"{tensor.name} holds weights that are not finite", next="train this variant again")
-        yield libgguf.quantize_rows(values, TYPES[kind].number)
+        rounded = libgguf.quantize_rows(values, TYPES[kind].number)
+        if kind == "F16" and not np.isfinite(rounded).all():
+            raise QuantizeError(f"{tensor.name} holds weights too large for F16", next="choose gguf:BF16 instead")
+        yield rounded

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator
 from contextlib import redirect_stderr
+from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -132,7 +133,7 @@ def _meta_model(hf_config: Any) -> torch.nn.Module:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model: torch.nn.Module = AutoModelForCausalLM.from_config(hf_config)
+        model: torch.nn.Module = AutoModelForCausalLM.from_config(deepcopy(hf_config))
     return model
 
 

@@ -44,8 +44,10 @@ def _complaint(entry: str) -> str:
         return f"{method} takes no type: write {method}" if colon else ""
     if not type:
         return f"{method} needs a type, e.g. {method}:{types[0]}."
+    if type in types:
+        return ""
     known = near(type.upper(), list(types)) or f" Types: {', '.join(types)}."
-    return "" if type in types else f"{method} has no type '{type}'.{known}"
+    return f"{method} has no type '{type}'.{known}"
 
 
 def _lay_out(desk: Desk, name: str, entry: str) -> None:
