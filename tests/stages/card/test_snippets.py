@@ -90,6 +90,18 @@ def test_the_peft_snippet_loads_and_answers(family: Made, tiny_llama: Path, monk
     assert len(run(snippet.replace("acme/Small-135M", str(tiny_llama)))) > 10
 
 
+def test_the_peft_snippet_of_a_variant_of_a_variant_starts_from_the_folder_beside_it(
+    tmp_path: Path, payloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = {"kind": "domain", "from": "code", "data": {"mix": {"pairs": 1.0}}}
+    family = published(tmp_path, payloads, {"variants": {"law": child}})
+    family.do("publish", "law", "adapter")
+    monkeypatch.chdir(folder(family))
+    (snippet,) = snippets(family.card("law", "adapter"), "python")
+    assert 'from_pretrained("Small-code", ' in snippet
+    assert len(run(snippet)) > 10
+
+
 def test_the_xllamacpp_snippet_loads_and_answers(family: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder(family, "Small-code-GGUF"))
     (snippet,) = snippets(family.card("code", "gguf"), "python")
@@ -133,6 +145,7 @@ def test_a_local_base_is_asked_for_by_the_snippet(tmp_path: Path, tiny_llama: Pa
     family = made(tmp_path, {"base": {"model": "./small", "revision": None}})
     (snippet,) = snippets(family.card("code", "adapter"), "python")
     assert "# your folder of these weights" in snippet
+    assert "the local model `" in family.card("code", "merged")
 
 
 @pytest.mark.slow
