@@ -284,3 +284,25 @@ def test_a_damaged_file_is_refused(damage: Callable[[bytes], bytes], why: str, t
     with pytest.raises(QuantizeError, match=r"damaged\.gguf is not a whole GGUF file") as told:
         GgufFile.open(tmp_path / "damaged.gguf")
     assert why in told.value.why
+
+
+def test_an_architecture_we_do_not_know_is_converted_without_the_proof_of_weights(
+    llama_source: Artifact, tiny_llama: Path, tmp_path: Path
+) -> None:
+    """Mixtral, for one, has llama's architecture in GGUF and other tensors in transformers."""
+    model = with_generation_config(tiny_llama, tmp_path / "model", eos_token_id=2)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "model_type": "mixtral"}))
+    (model / "model.safetensors").unlink()
+    assert completed(gguf(llama_source), model, lambda note: None).path == llama_source.path / "model.gguf"
+
+
+def test_without_libgguf_the_command_to_install_it_is_told(
+    synthetic: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "libgguf", None)
+    with pytest.raises(QuantizeError, match="need libgguf") as told:
+        quantize(tmp_path, "gguf", "Q4_K_M", {"model": synthetic, "source": synthetic})
+    assert told.value.next == "pip install libgguf"

@@ -13,8 +13,9 @@ from pathlib import Path
 from variantforge.errors import Interrupted, QuantizeError
 from variantforge.fsops import link_or_copy
 from variantforge.stages.quantize.gguf_file import GgufFile
+from variantforge.stages.quantize.gguf_mix import choose_types
 from variantforge.stages.quantize.gguf_source import convert
-from variantforge.stages.quantize.gguf_types import FILE_TYPES, TYPES, choose_types
+from variantforge.stages.quantize.gguf_types import FILE_TYPES, TYPES
 from variantforge.stages.quantize.gguf_write import quantize_file
 from variantforge.stages.quantize.llama_cpp import QUANTIZE, find_quantize, run_tool
 from variantforge.stages.quantize.quantizer import quantize_step
@@ -122,4 +123,7 @@ def _check_finite(file: GgufFile) -> None:
         rows = file.data(name)
         for sample in (rows[:_SAMPLED_ROWS], rows[-_SAMPLED_ROWS:]):
             if not np.isfinite(as_float32(sample, tensor)).all():
-                raise QuantizeError(f"{name} holds weights that are not finite in {FILE}", next="choose gguf:BF16")
+                raise QuantizeError(
+                    f"{name} holds weights that are not finite in {FILE}",
+                    next="choose gguf:BF16; if that fails too, train this variant again",
+                )

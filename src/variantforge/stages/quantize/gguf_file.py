@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from variantforge.errors import QuantizeError
-from variantforge.stages.quantize.gguf_types import TYPES, ModelShape, Tensor, type_name
+from variantforge.stages.quantize.gguf_mix import ModelShape
+from variantforge.stages.quantize.gguf_types import TYPES, Tensor, type_name
 
 if TYPE_CHECKING:
     import numpy as np

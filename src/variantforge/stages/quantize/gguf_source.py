@@ -18,7 +18,7 @@ from variantforge.fsops import write_json, writing
 from variantforge.stages.base.safetensors_header import read_safetensors_header
 from variantforge.stages.quantize.gguf_file import Field, GgufFile, write_gguf
 from variantforge.stages.quantize.llama_cpp import converter, run_tool
-from variantforge.stages.quantize.read import ARCHITECTURES, hf_name, weights
+from variantforge.stages.quantize.read import NOT_WEIGHTS, hf_name, is_known, weights
 from variantforge.step import StepContext
 
 _READ_BY_CONVERTER = (".safetensors", ".json", ".jinja", ".model", ".txt")
@@ -136,7 +136,7 @@ def _check_special_tokens(file: GgufFile, model: Path) -> None:
     types, tokens = file.get("tokenizer.ggml.token_type", []), file.get("tokenizer.ggml.tokens", [])
     for added in _read_json(model / "tokenizer.json").get("added_tokens", []):
         token = added["id"]
-        if added["special"] and token < len(types) and types[token] not in _SPECIAL_TYPES:
+        if added.get("special") and token < len(types) and types[token] not in _SPECIAL_TYPES:
             raise QuantizeError(
                 f"the special token {added['content']!r} became plain text in the GGUF file ({tokens[token]!r})",
                 why="llama.cpp would split it, and the chat template would not work.",
@@ -148,12 +148,14 @@ def _check_weights(file: GgufFile, model: Path) -> None:
     """Names of all tensors, and values outside the layers, in the first and in the last one, against the model's."""
     from safetensors import safe_open
 
-    if file.architecture not in ARCHITECTURES:
+    config = _read_json(model / "config.json")
+    if not is_known(file, config.get("model_type", "")):
         return
     expected = {name: part for part in model.glob("*.safetensors") for name in read_safetensors_header(part)}
-    found = {hf_name(name) for name in file.tensors if name != "rope_freqs.weight"}
-    if missing := sorted(expected.keys() - found - {"lm_head.weight"}):
-        raise QuantizeError(f"the GGUF file lacks {len(missing)} tensors of the model: {', '.join(missing[:3])}")
+    found = {hf_name(name) for name in file.tensors if name not in NOT_WEIGHTS}
+    of_the_tied_head = {"lm_head.weight"} if config.get("tie_word_embeddings") else set()
+    if differing := sorted((expected.keys() ^ found) - of_the_tied_head):
+        raise QuantizeError(f"the GGUF file does not hold the tensors of the model: {', '.join(differing[:3])}")
     for name, values in weights(file, layers=(-1, 0, file.shape.layers - 1)):
         with safe_open(expected[hf_name(name)], framework="pt") as part:
             if not part.get_tensor(hf_name(name)).float().equal(values):

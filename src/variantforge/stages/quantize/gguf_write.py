@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from variantforge.errors import QuantizeError
 from variantforge.fsops import telling_disk_errors
 from variantforge.stages.quantize.gguf_file import Field, GgufFile, write_gguf
-from variantforge.stages.quantize.gguf_types import FILE_TYPES, TYPES, Tensor, choose_types, in_llama_order
+from variantforge.stages.quantize.gguf_mix import choose_types, in_llama_order
+from variantforge.stages.quantize.gguf_types import FILE_TYPES, TYPES, Tensor
+from variantforge.stages.quantize.llama_cpp import rows_library
 from variantforge.stages.quantize.read import as_float32
 
 if TYPE_CHECKING:
@@ -59,7 +61,6 @@ def _fields(source: GgufFile, file_type: str) -> dict[str, Field]:
 
 def _rounded(rows: np.ndarray[Any, Any], tensor: Tensor, kind: str) -> Iterator[np.ndarray[Any, Any]]:
     """A tensor's rows as ``kind``, in pieces."""
-    import libgguf
     import numpy as np
 
     if kind == tensor.type:
@@ -70,7 +71,7 @@ def _rounded(rows: np.ndarray[Any, Any], tensor: Tensor, kind: str) -> Iterator[
         values = as_float32(rows[start : start + rows_at_once], tensor)
         if not np.isfinite(values).all():
             raise QuantizeError(f"{tensor.name} holds weights that are not finite", next="train this variant again")
-        rounded = libgguf.quantize_rows(values, TYPES[kind].number)
+        rounded = rows_library().quantize_rows(values, TYPES[kind].number)
         if kind == "F16" and not np.isfinite(rounded).all():
             raise QuantizeError(f"{tensor.name} holds weights too large for F16", next="choose gguf:BF16 instead")
         yield rounded

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from variantforge.errors import Interrupted, QuantizeError
 from variantforge.step import StepContext
@@ -76,6 +76,15 @@ def _llama_cpp_dir() -> Path | None:
     return Path(folder).expanduser() if folder else None
 
 
+def rows_library() -> Any:
+    """libgguf: ggml's rounding of rows, in process. Raises QuantizeError when it is not installed."""
+    try:
+        import libgguf
+    except ImportError as error:
+        raise QuantizeError("GGUF files need libgguf", why=str(error), next="pip install libgguf") from error
+    return libgguf
+
+
 def available() -> list[Found]:
     """What is there to quantize with. Light: no library is imported."""
     quantize = find_quantize()
@@ -118,7 +127,6 @@ def run_tool(command: Sequence[str | Path], context: StepContext, watch: Callabl
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        cwd=context.scratch,
         env=clean_environment(context.scratch),
         text=True,  # also makes lines of what progress bars end with \r
         encoding="utf-8",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from variantforge.errors import EvaluateError
 from variantforge.stages.quantize.gguf_file import GgufFile
 from variantforge.stages.quantize.gguf_types import TYPES, Tensor
+from variantforge.stages.quantize.llama_cpp import rows_library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ _INSIDE = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_NOT_WEIGHTS = {"rope_freqs.weight"}  # computed by transformers from the config
+NOT_WEIGHTS = {"rope_freqs.weight"}  # computed by transformers from the config
 _STORED = {"F32": "<f4", "F16": "<f2"}
 
 
@@ -61,8 +62,7 @@ def dequantized_state(path: Path, hf_config: Any) -> dict[str, torch.Tensor]:
     Raises EvaluateError when the file does not fit ``hf_config`` or nobody knows the architecture's names.
     """
     file = GgufFile.open(path)
-    known = ARCHITECTURES.get(file.architecture)
-    if known and hf_config.model_type in known.model_types:
+    if is_known(file, hf_config.model_type):
         state = {hf_name(name): tensor for name, tensor in weights(file)}
         if hf_config.tie_word_embeddings:
             state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
@@ -70,6 +70,12 @@ def dequantized_state(path: Path, hf_config: Any) -> dict[str, torch.Tensor]:
         state = _through_transformers(file, hf_config)
     _check_fit(path, state, hf_config)
     return state
+
+
+def is_known(file: GgufFile, model_type: str) -> bool:
+    """Whether this module knows how weights of transformers' ``model_type`` lie in the file."""
+    known = ARCHITECTURES.get(file.architecture)
+    return known is not None and model_type in known.model_types
 
 
 def dequantized(file: GgufFile, name: str) -> np.ndarray[Any, Any]:
@@ -80,7 +86,6 @@ def dequantized(file: GgufFile, name: str) -> np.ndarray[Any, Any]:
 
 def as_float32(rows: np.ndarray[Any, Any], tensor: Tensor) -> np.ndarray[Any, Any]:
     """Rows of a tensor, as they are stored, as float32 ``[rows, columns]``."""
-    import libgguf
     import numpy as np
 
     values: np.ndarray[Any, Any]
@@ -89,7 +94,7 @@ def as_float32(rows: np.ndarray[Any, Any], tensor: Tensor) -> np.ndarray[Any, An
     elif tensor.type in _STORED:
         values = rows.view(_STORED[tensor.type]).astype(np.float32)
     else:
-        values = libgguf.dequantize_rows(rows, TYPES[tensor.type].number, tensor.shape[0])
+        values = rows_library().dequantize_rows(rows, TYPES[tensor.type].number, tensor.shape[0])
     return values
 
 
@@ -100,7 +105,7 @@ def weights(file: GgufFile, layers: Container[int] | None = None) -> Iterator[tu
     heads = {"attn_q": file.shape.heads, "attn_k": file.shape.value_heads}
     rotary_pairs = ARCHITECTURES[file.architecture].rotary_pairs
     for name, tensor in file.tensors.items():
-        if name in _NOT_WEIGHTS or (layers is not None and tensor.layer not in layers):
+        if name in NOT_WEIGHTS or (layers is not None and tensor.layer not in layers):
             continue
         values, part = dequantized(file, name), name.split(".")[-2]
         if rotary_pairs and part in heads:
