@@ -167,8 +167,19 @@ def test_publishing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert made_family.notes == []
 
 
-def test_no_licence_text_is_made_up(tmp_path: Path) -> None:
-    assert "LICENSE" not in names_in(published(family(tmp_path, {"base": {"license": "mit"}})))
+@pytest.mark.parametrize("license", ["mit", "../../secret", "other"])
+def test_no_licence_text_is_made_up(license: str, tmp_path: Path) -> None:
+    assert "LICENSE" not in names_in(published(family(tmp_path, {"base": {"license": license}})))
+
+
+def test_the_text_of_apache_2_is_published_with_the_weights(tmp_path: Path) -> None:
+    text = (published(family(tmp_path, {"base": {"license": "Apache-2.0"}})) / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in text
+
+
+def test_an_artifact_without_its_folder_is_an_error_and_not_an_empty_repo(tmp_path: Path) -> None:
+    with pytest.raises(PublishError, match="there is no model/ to publish"):
+        published(made(tmp_path))
 
 
 # --- what others put there --------------------------------------------------------------------------------------

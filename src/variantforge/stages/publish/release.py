@@ -16,8 +16,8 @@ MANIFEST = "variantforge.json"
 
 # What model folders may bring along; anything else (a pickle, a log, a checkpoint) stays behind.
 _KINDS = frozenset({".json", ".safetensors", ".jinja", ".model", ".txt", ".gguf"})
-_LEFT = frozenset({"events.jsonl", "facts.json", "manifest.json"})
-_LICENSES = Path(__file__).parent / "licenses"
+# Licences with one text for all; MIT, say, names its holder, whom only the base's own repo knows.
+_LICENSES = {"apache-2.0": Path(__file__).parent / "licenses" / "apache-2.0.txt"}
 _SETTINGS = frozenset({"config.json", "adapter_config.json", "tokenizer_config.json"})
 
 Content = Path | str  # a file of an artifact, or a text
@@ -32,14 +32,16 @@ class Contents:
     left: list[str] = field(default_factory=list)
 
     def add_folder(self, folder: Path, names: Callable[[str], bool] = lambda name: True) -> None:
-        """Takes a model folder's files. Raises PublishError for a link or anything else that is no plain file."""
+        """Takes a model folder's files. Raises PublishError when it is not there or holds more than plain files."""
+        if not folder.is_dir():
+            raise PublishError(f"there is no {folder.name}/ to publish", why="The step before made something else.")
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise PublishError(f"{name} is not a regular file", why="Only plain files are published.")
             if path.is_dir() or not names(name):
                 continue
-            if path.suffix not in _KINDS or path.name in _LEFT:
+            if path.suffix not in _KINDS:
                 self.left.append(name)
             elif path.name in _SETTINGS:
                 self.files[name] = without_local_paths(path.read_text())
@@ -47,9 +49,7 @@ class Contents:
                 self.files[name] = path
 
     def add_license(self, license: str) -> None:
-        """The licence's text, where one text fits all: not where it names a holder (MIT) or was changed."""
-        text = _LICENSES / f"{license}.txt"
-        if license and text.is_file():
+        if text := _LICENSES.get(license.lower()):
             self.files["LICENSE"] = text
 
 
