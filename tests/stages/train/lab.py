@@ -15,7 +15,12 @@ from variantforge.step import FACTS, Artifact, Step
 
 IM_END = 2  # SmolLM2's <|im_end|>: its stop token, its EOS and its padding token
 # A run of 12 steps: 2 epochs of 5 full windows of 4 rows and one of 3; a checkpoint every second step.
-SHORT = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "num_train_epochs": 2, "learning_rate": 1e-3}
+SHORT = {
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 2,
+    "num_train_epochs": 2,
+    "learning_rate": 1e-3,
+}
 
 
 def chat(question: str, answer: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from variantforge.errors import (
     UnmatchedTargets,
 )
 from variantforge.spec.family import AdapterSpec
+from variantforge.stages.models import quiet
 from variantforge.stages.tokens import load_tokenizer
 from variantforge.stages.train import adapters
 from variantforge.stages.train.examples import read_examples
@@ -38,10 +39,11 @@ def trainer_of(lab: Lab, adapter: dict[str, Any] | None = None, **args: Any) -> 
     scratch = lab.root / "scratch"
     context = StepContext(step=step, inputs={"base": lab.base, "data": lab.data}, out=scratch, scratch=scratch)
     spec, model = AdapterSpec(**(adapter or {})), lab.base.path / "model"
-    config, tokenizer = trainer_config(context, spec, "cpu"), load_tokenizer(model)
-    examples = read_examples(context, lab.data.path / "train.jsonl", tokenizer, [IM_END], window(config))
-    tuned, _ = adapters.put_on(adapters.load_base(model, spec, "cpu", bf16=config.bf16), spec, config.seed)
-    return build_trainer(context, config, tuned, tokenizer, examples)
+    with quiet():
+        config, tokenizer = trainer_config(context, spec, "cpu"), load_tokenizer(model)
+        examples = read_examples(context, lab.data.path / "train.jsonl", tokenizer, [IM_END], window(config))
+        tuned, _ = adapters.put_on(adapters.load_base(model, spec, "cpu", bf16=config.bf16), spec, config.seed)
+        return build_trainer(context, config, tuned, tokenizer, examples)
 
 
 # --- what comes out -----------------------------------------------------------------------------------------------
@@ -102,6 +104,7 @@ def test_progress_tells_loss_speed_and_rate_of_each_step(lab: Lab) -> None:
 
 def test_what_the_user_writes_reaches_trl(lab: Lab) -> None:
     args = {"weight_decay": 0.25, "adam_beta1": 0.7, "lr_scheduler_type": "linear", "max_grad_norm": 0.5, "seed": 7}
+    args |= {"gradient_checkpointing": True}
     told = trainer_of(lab, **args).args
     assert {name: getattr(told, name) for name in args} == args
 
@@ -178,7 +181,7 @@ def test_rows_without_an_answer_stop_before_training(tmp_path: Path, tiny_llama:
 
 def test_a_stop_token_the_template_does_not_write_stops_before_training(tmp_path: Path, tiny_llama: Path) -> None:
     lab = Lab(tmp_path, tiny_llama, stop_token_ids=[0])
-    with pytest.raises(StopTokenNotSupervised, match="never learns to stop|not followed by a stop token"):
+    with pytest.raises(StopTokenNotSupervised, match="not followed by a stop token"):
         lab.train(lab.step())
 
 
