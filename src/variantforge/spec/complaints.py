@@ -96,6 +96,13 @@ def _complaint(path: KeyPath, details: Sequence[Any], places: Places) -> Complai
     return Complaint(places.mark(path, at_key=at_key), path, text)
 
 
+def sentence_of(detail: Any) -> str:
+    """One of pydantic's errors as a sentence, for models that are checked by themselves (an evaluator's Params)."""
+    if detail["type"] in _WANTED:
+        return f"{_WANTED[detail['type']]} is wanted here, not {describe(detail['input'])}{_hint(detail)}"
+    return _sentence(detail)
+
+
 def _hint(detail: Any) -> str:
     if detail["type"] == "bool_type" and str(detail["input"]).lower() in ("yes", "no", "on", "off"):
         return " (YAML 1.2 knows true and false only)"

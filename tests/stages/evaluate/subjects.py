@@ -28,7 +28,8 @@ def artifact(root: Path, name: str, facts: dict[str, Any] | None = None) -> Arti
 
 
 def model_artifact(root: Path, name: str, source: Path) -> Artifact:
-    made = artifact(root, name)
+    """As the base and merge stages leave one; 2 is SmolLM2's end of turn."""
+    made = artifact(root, name, {"stop_token_ids": [2]})
     shutil.copytree(source, made.path / "model")
     return made
 

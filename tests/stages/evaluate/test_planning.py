@@ -95,12 +95,17 @@ def test_what_an_earlier_stage_could_not_lay_out_is_passed_over():
         (
             {"evaluator": "perplexity", "max_examples": 0},
             "evaluate.heldout.max_examples",
-            "input should be greater than or equal to 1, not 0",
+            "the number 0 is out of range: at least 1 is wanted",
+        ),
+        (
+            {"evaluator": "perplexity", "max_length": "long"},
+            "evaluate.heldout.max_length",
+            "a whole number is wanted here, not the text 'long'",
         ),
         (
             {"evaluator": "perplexity", "dtype": "float16"},
             "evaluate.heldout.dtype",
-            "input should be 'float32' or 'bfloat16', not 'float16'",
+            "the text 'float16' is none of float32, bfloat16. Did you mean 'bfloat16'?",
         ),
     ],
 )

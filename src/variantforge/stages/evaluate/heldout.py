@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,10 +73,3 @@ def _chosen(rows: Iterable[dict[str, Any]], max_examples: int) -> list[dict[str,
 
 def _targets(supervised: Sequence[bool]) -> list[int]:
     return [position for position, counts in enumerate(supervised) if counts and position > 0]
-
-
-def stop_ids(model: Path) -> set[int]:
-    """The tokens that end an answer, from ``generation_config.json`` of a model folder."""
-    path = model / "generation_config.json"
-    found = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
-    return set(found) if isinstance(found, list) else set() if found is None else {int(found)}

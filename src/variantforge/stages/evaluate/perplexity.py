@@ -16,7 +16,7 @@ from pydantic import Field
 from variantforge.errors import EvaluateError, Interrupted
 from variantforge.spec.family import Section
 from variantforge.stages.evaluate import llama_runtime
-from variantforge.stages.evaluate.heldout import Example, HeldOut, read_heldout, stop_ids
+from variantforge.stages.evaluate.heldout import Example, HeldOut, read_heldout
 from variantforge.stages.evaluate.metric import QUANTIZED, Metric, method_of
 from variantforge.stages.evaluate.stage import Measured
 from variantforge.step import Artifact, StepContext
@@ -69,8 +69,7 @@ class Perplexity:
     def evaluate(self, context: StepContext) -> Measured:
         params = PerplexityParams(**context.step.params)
         measured, reference = context.inputs["model"], context.inputs.get("reference")
-        folder = _folder_with_tokenizer(measured, reference)
-        heldout = _read(context, folder, params)
+        heldout = _read(context, params)
         model, beside = _load(measured, reference, params)
         _check_vocabulary(model, heldout.examples)
         rows = _scored(context, model, beside, heldout.examples)
@@ -87,19 +86,17 @@ def _gguf(artifact: Artifact) -> Path | None:
     return path if path.is_file() else None
 
 
-def _folder_with_tokenizer(measured: Artifact, reference: Artifact | None) -> Path:
-    """The Hugging Face folder that says how text becomes tokens: a GGUF file's is that of the merged model."""
-    holder = reference if reference is not None and _gguf(measured) else measured
-    return holder.path / "model"
-
-
-def _read(context: StepContext, folder: Path, params: PerplexityParams) -> HeldOut:
+def _read(context: StepContext, params: PerplexityParams) -> HeldOut:
+    """The held-out rows as tokens, by the tokenizer of the folder that is measured; for a GGUF file, of the merged one."""
     from variantforge.stages.tokens import load_tokenizer
 
+    measured = context.inputs["model"]
+    merged = context.inputs.get("reference", measured)
+    holder = merged if _gguf(measured) else measured
     heldout = read_heldout(
         context.inputs["data"].path,
-        load_tokenizer(folder),
-        stop_ids(folder),
+        load_tokenizer(holder.path / "model"),
+        merged.facts["stop_token_ids"],
         max_examples=params.max_examples,
         max_length=params.max_length,
     )

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from variantforge.errors import EvaluateError, VariantforgeError
 from variantforge.fsops import write_json, write_text
 from variantforge.registry import near
+from variantforge.spec.complaints import sentence_of
 from variantforge.spec.family import EvaluatorSpec, Section, VariantSpec
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.metric import BASE, MERGED, Metric, is_quantized
@@ -161,8 +162,7 @@ def _told(error: ValidationError, form: type[Section]) -> Iterator[tuple[str, st
             known = list(form.model_fields)
             yield key, f"unknown key.{near(key, known) or ' Known: ' + ', '.join(known) + '.'}"
         else:
-            message = detail["msg"]
-            yield key, f"{message[:1].lower()}{message[1:]}, not {detail['input']!r}"
+            yield key, sentence_of(detail)
 
 
 def _measure(evaluator: Evaluator, context: StepContext) -> Measured:

@@ -101,13 +101,18 @@ def _bounded(columns: Floats, statistic: Any, *, tail: float) -> Interval:
     import numpy as np
 
     n = len(columns)
-    value = float(statistic(columns.sum(axis=0)))
+    value = _rounded(statistic(columns.sum(axis=0)))
     if n < 2:
         return Interval(value, None, None, n)
     spread = statistic(resampled_sums(columns))
     outer = widened_tail(tail, n)
-    low, high = (float(bound) for bound in np.quantile(spread, [outer, 1 - outer]))
+    low, high = (_rounded(bound) for bound in np.quantile(spread, [outer, 1 - outer]))
     return Interval(value, min(low, value), max(high, value), n)  # rounding alone may push a bound past the value
+
+
+def _rounded(value: Any) -> float:
+    """Ten significant digits: what lies beyond depends on the order of additions."""
+    return float(f"{float(value):.10g}")
 
 
 def resampled_sums(columns: Floats, resamples: int = RESAMPLES) -> Floats:
