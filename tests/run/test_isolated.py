@@ -13,6 +13,7 @@ import pytest
 
 from tests.run import toys
 from variantforge.errors import Interrupted, NonFiniteLoss, StepError
+from variantforge.run import isolated
 from variantforge.run.isolated import Isolated
 from variantforge.step import Pin, Step
 
@@ -55,6 +56,20 @@ def test_a_step_asked_to_stop_saves_first(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="step 3"):
         run(job(toys.PatientJob, tmp_path), stopping=lambda: True)
     assert (tmp_path / "scratch" / "checkpoint").read_text() == "saved"
+
+
+def test_a_step_that_does_not_listen_is_ended_after_a_grace(tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setattr(isolated, "GRACE_S", 0.5)
+    with pytest.raises(Interrupted):
+        run(job(toys.DeafJob, tmp_path), stopping=lambda: True)
+    assert capfd.readouterr().out == ""
+    assert (tmp_path / "scratch" / isolated.OUTPUT).read_text() == "a library says hello\n"
+
+
+def test_a_process_that_ends_by_itself_is_told_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="exit code 7") as caught:
+        run(job(toys.ExitingJob, tmp_path))
+    assert caught.value.why == "the library's last words"
 
 
 def test_a_step_sees_no_token_but_one_that_reads_the_hub(tmp_path: Path) -> None:

@@ -83,3 +83,17 @@ class PatientJob(Job):
             time.sleep(0.02)
         Path(self.scratch / "checkpoint").write_text("saved")
         raise Interrupted("stopped at step 3")
+
+
+class DeafJob(Job):
+    """Never looks whether it should stop, and prints as it goes."""
+
+    def do(self, emit: Callable[[dict[str, Any]], None], stopping: Callable[[], bool]) -> None:
+        print("a library says hello", flush=True)  # noqa: T201
+        time.sleep(600)
+
+
+class ExitingJob(Job):
+    def do(self, emit: Callable[[dict[str, Any]], None], stopping: Callable[[], bool]) -> None:
+        print("the library's last words", flush=True)  # noqa: T201
+        os._exit(7)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import threading
 
 # trl's modules are lazy: name the ones that training really uses.
 MODULES = (
@@ -15,5 +17,11 @@ MODULES = (
     "trl.trainer.sft_trainer",
 )
 
+# It tells of a kernel that could be downloaded, each time it is imported; nothing is wrong.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 for _module in MODULES:
     importlib.import_module(_module)
+
+# tqdm's default lock is a semaphore shared between processes, which forks would leave behind.
+importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())

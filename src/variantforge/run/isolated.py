@@ -14,8 +14,10 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from variantforge.errors import Interrupted, StepError, VariantforgeError
@@ -23,11 +25,13 @@ from variantforge.run.executor import Job
 
 # Imported once by the fork server. Importing starts no threads and no device, so that forking stays safe.
 PRELOAD = ("variantforge.run.heavy", "variantforge.cli.app")
-GRACE_S = 30.0  # what a step gets to save its work after a stop was asked for
+GRACE_S = 10.0  # what a step gets to save its work after a stop was asked for
+OUTPUT = "output.txt"  # in a step's scratch folder: what libraries printed
 _SECRETS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "CREDENTIAL")
 _PR_SET_PDEATHSIG = 1
 
 Emit = Callable[[dict[str, Any]], None]
+Failure = BaseException | None
 
 
 class Isolated:
@@ -51,7 +55,7 @@ class Isolated:
         process.start()
         theirs.close()
         try:
-            failure = self._attend(process, ours, emit, stopping)
+            failure = self._attend(job, process, ours, emit, stopping)
         finally:
             if process.is_alive():
                 process.kill()
@@ -60,20 +64,23 @@ class Isolated:
         if failure is not None:
             raise failure
 
-    def _attend(self, process: Any, pipe: Any, emit: Emit, stopping: Callable[[], bool]) -> BaseException | None:
-        """Passes events on until the step ends; asks it to stop, once, when the user does."""
-        asked = False
+    def _attend(self, job: Job, process: Any, pipe: Any, emit: Emit, stopping: Callable[[], bool]) -> Failure:
+        """Passes events on until the step ends; asks it to stop, once, when the user does, and then waits no longer
+        than ``GRACE_S``."""
+        asked_at: float | None = None
         while True:
-            if stopping() and not asked:
-                asked = True
+            if asked_at is None and stopping():
+                asked_at = time.monotonic()
                 pipe.send("stop")
             if not multiprocessing.connection.wait([pipe, process.sentinel], timeout=0.2):
+                if asked_at is not None and time.monotonic() - asked_at > GRACE_S:
+                    return Interrupted("stopped before the step was done")
                 continue
             try:
                 kind, value = pipe.recv()
             except (EOFError, OSError):
                 process.join()
-                return _died(process.exitcode, asked)
+                return _died(process.exitcode, asked_at is not None, job.scratch / OUTPUT)
             if kind == "event":
                 emit(value)
             else:
@@ -103,7 +110,7 @@ def without_secrets() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _died(code: int | None, asked: bool) -> VariantforgeError:
+def _died(code: int | None, asked: bool, output: Path) -> VariantforgeError:
     if asked:
         return Interrupted("stopped before the step was done")
     if code == -signal.SIGKILL:
@@ -112,7 +119,8 @@ def _died(code: int | None, asked: bool) -> VariantforgeError:
             why="This is what Linux does when memory runs out.",
             next="lower per_device_train_batch_size or max_length under train.args, or use a machine with more memory",
         )
-    return StepError(f"the step's process ended without a result (exit code {code})")
+    last_words = output.read_text(errors="replace").splitlines()[-10:] if output.exists() else []
+    return StepError(f"the step's process ended without a result (exit code {code})", why="\n".join(last_words))
 
 
 def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
@@ -121,6 +129,7 @@ def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(tokens)
+    _keep_output(job.scratch / OUTPUT)
     asked = False
 
     def stopping() -> bool:
@@ -144,6 +153,13 @@ def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
         pipe.send(outcome)
     sys.stdout.flush()
     os._exit(0)
+
+
+def _keep_output(path: Path) -> None:
+    """Whatever libraries print goes to a file: what a user should read comes as events and errors."""
+    with open(path, "ab") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
 
 
 def _portable(error: OSError) -> BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -23,7 +23,7 @@ from variantforge.plan.explain import Decision, Reuse, explain
 from variantforge.run.executor import Executor, Job
 from variantforge.run.inline import Inline
 from variantforge.run.isolated import Isolated, unexpected
-from variantforge.stages import stage
+from variantforge.stages import Place, stage
 from variantforge.step import Artifact, Step
 from variantforge.store.artifacts import Store
 from variantforge.store.journal import Journal
@@ -111,9 +111,13 @@ class Runner:
             decisions = explain(self.plan, self.store, used, selected)
             self.reporter.start(self.plan, decisions)
             report, started = RunReport(), time.monotonic()
+            self._remember(
+                (place, key)
+                for place, key in self.plan.places.items()
+                if isinstance(decisions.get(key), Reuse) and (place not in used or used[place].key != key)
+            )
             run = self._walk(decisions, report)
             report.seconds = time.monotonic() - started
-            self._remember(report, used)
             if run is not None:
                 self.journal.end(run, type(report.error).__name__ if report.error else "done")
             return report
@@ -132,6 +136,8 @@ class Runner:
             result = self._hindered(step, decision, report) or self._do(step)
             report.results[key] = result
             self.journal.record(run, step, self.plan.label(key), result.outcome, result.seconds, result.message)
+            if result.outcome in ("done", "refused"):
+                self._remember((place, key) for place in self.plan.places_of[key])
             self.reporter.step_ended(key, self.plan.label(key), result)
         return run
 
@@ -187,15 +193,11 @@ class Runner:
             made = {"started": started, "seconds": round(time.monotonic() - clock, 3), "notes": notes, "label": label}
             return self.store.commit(step, out, made)
 
-    def _remember(self, report: RunReport, used: Mapping[Any, Any]) -> None:
-        rows = []
-        for place, key in self.plan.places.items():
-            result = report.results.get(key)
-            if result and result.outcome in ("done", "reused", "refused"):
-                step = self.plan.steps[key]
-                if place not in used or used[place].key != key:
-                    rows.append((place, step, self._refusal(step)))
-        if rows:
+    def _remember(self, standing: Iterable[tuple[Place, str]]) -> None:
+        """Notes which artifacts stand at which places now: what the next plan names changes against."""
+        steps = [(place, self.plan.steps[key]) for place, key in standing]
+        if steps:
+            rows = [(place, step, self._refusal(step)) for place, step in steps]
             self.journal.use(self.plan.family.family, rows)
 
     @contextmanager

@@ -47,7 +47,7 @@ class Store:
         try:
             with os.scandir(self.root / stage) as entries:
                 return {entry.name for entry in entries if "." not in entry.name}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return set()
 
     def verified(self, step: Step) -> Artifact:
