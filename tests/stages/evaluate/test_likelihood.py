@@ -34,7 +34,7 @@ def qwen(tiny_qwen3: Path) -> Any:
 
 def test_batches_hold_every_example_once_and_keep_to_their_limits():
     examples = [example(length, 5) for length in (9, 700, 30, 1500, 64, 8, 2500, 31)]
-    made = list(batches(examples, vocabulary=1000))
+    made = list(batches(examples, 2048, vocabulary=1000))
     assert sorted(place for batch in made for place in batch) == list(range(len(examples)))
     for batch in made:
         longest = max(len(examples[place].ids) for place in batch)
@@ -43,8 +43,8 @@ def test_batches_hold_every_example_once_and_keep_to_their_limits():
 
 def test_a_large_vocabulary_makes_batches_small():
     examples = [example(100, 50, offset) for offset in range(8)]
-    assert [len(batch) for batch in batches(examples, vocabulary=1000)] == [8]
-    assert [len(batch) for batch in batches(examples, vocabulary=600_000)] == [2, 2, 2, 2]
+    assert [len(batch) for batch in batches(examples, 2048, vocabulary=1000)] == [8]
+    assert [len(batch) for batch in batches(examples, 2048, vocabulary=600_000)] == [2, 2, 2, 2]
 
 
 def test_an_example_scores_the_same_alone_and_among_longer_ones(model: Any, qwen: Any):

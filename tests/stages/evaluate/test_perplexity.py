@@ -13,6 +13,7 @@ from tests.bench import do_step
 from tests.stages.evaluate.conftest import ROWS
 from tests.stages.evaluate.subjects import altered, artifact, chats, data_artifact, model_artifact
 from variantforge.errors import EvaluateError, Interrupted
+from variantforge.hashing import file_digest
 from variantforge.stages.evaluate.stage import STAGE, read_examples
 from variantforge.stages.rows import make_row
 from variantforge.step import Artifact, Step
@@ -228,3 +229,42 @@ def test_the_run_is_left_out_on_request(tmp_path: Path, gguf: Artifact, merged: 
     measured = measure(tmp_path, gguf, data, merged, runtime_positions=0)
     assert "runtime_gap" not in measured.facts["metrics"]
     assert all("gap" not in line for line in read_examples(measured))
+
+
+@pytest.mark.slow
+def test_real_weights_keep_their_answers_in_eight_bits_and_lose_some_in_four(tmp_path: Path):
+    """SmolLM2-135M: figures that are known for it, with room for other machines."""
+    from tests.stages.evaluate.subjects import gguf_artifact
+    from tests.tiny import smollm2_gguf
+    from variantforge.stages.base.stage import STAGE as BASE
+    from variantforge.step import Pin
+
+    file = smollm2_gguf()
+    pin = Pin(file_digest(file), str(file))
+    merged = do_step(BASE, Step("base", 1, "gguf", pins={"model": pin}), tmp_path)
+    rows = data_artifact(tmp_path, explained_functions(16))
+    done = {"merged": measure(tmp_path, merged, rows, max_length=512)}
+    for format in ("Q8_0", "Q4_K_M"):
+        made = gguf_artifact(tmp_path, format, merged, format)
+        done[format] = measure(tmp_path, made, rows, merged, max_length=512)
+    assert 0.5 < value(done["merged"], "loss") < 3.0
+    assert value(done["Q8_0"], "kl") < 0.005 < value(done["Q4_K_M"], "kl") < 0.15
+    assert abs(value(done["Q8_0"], "loss") - value(done["merged"], "loss")) < 0.02
+    assert all(0.01 < value(done[format], "runtime_gap") < 0.25 for format in ("Q8_0", "Q4_K_M"))
+
+
+def explained_functions(count: int) -> list[dict[str, Any]]:
+    """Rows like a user's: functions of the standard library, and what their docstrings say of them."""
+    import ast
+    import inspect
+    import urllib.request
+
+    source = inspect.getsource(urllib.request)
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    explained = [(ast.get_source_segment(source, node), ast.get_docstring(node)) for node in functions]
+    rows = [
+        make_row("functions", {"messages": [{"role": "user", "content": code}, {"role": "assistant", "content": says}]})
+        for code, says in explained
+        if says and code and len(code) < 1500
+    ]
+    return rows[:count]

@@ -87,7 +87,7 @@ def _gguf(artifact: Artifact) -> Path | None:
 
 
 def _read(context: StepContext, params: PerplexityParams) -> HeldOut:
-    """The held-out rows as tokens, by the tokenizer of the folder that is measured; for a GGUF file, of the merged one."""
+    """The held-out rows as tokens, by the tokenizer of the folder measured; for a GGUF file, of the merged one."""
     from variantforge.stages.tokens import load_tokenizer
 
     measured = context.inputs["model"]
