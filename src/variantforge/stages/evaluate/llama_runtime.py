@@ -12,8 +12,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from math import nan
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,21 +42,27 @@ def next_tokens(
             why="The package xllamacpp is not installed, and without a run the file is not known to work.",
             next="pip install 'variantforge[evaluate]' (or set runtime_positions: 0 to leave the run out)",
         )
-    with tempfile.TemporaryDirectory(prefix="vf-llama-") as folder, tempfile.TemporaryFile() as log:
-        request = {"model": str(model), "contexts": [list(context) for context in contexts], "socket": f"{folder}/s"}
-        with _started(log) as child:
-            answers = _exchange(child, request, progress, stopping)
+    with tempfile.TemporaryFile("w+") as request, tempfile.TemporaryFile() as log:
+        json.dump({"model": str(model), "contexts": [list(context) for context in contexts]}, request)
+        request.seek(0)
+        with _started(request, log) as child:
+            answers = _collect(child, len(contexts), progress, stopping)
         if child.returncode or len(answers) != len(contexts):
             raise _failed(model, child.returncode, log)
     return answers
 
 
-def _started(log: IO[bytes]) -> subprocess.Popen[str]:
+def _started(request: IO[str], log: IO[bytes]) -> subprocess.Popen[str]:
     home = Path(__file__).parents[3]  # the folder that holds the package, wherever it was imported from
     paths = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-m", "variantforge.stages.evaluate.llama_runtime"],
-        stdin=subprocess.PIPE,
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "variantforge.stages.evaluate.llama_runtime",
+        ],  # -P: no modules of the user's folder
+        stdin=request,
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
@@ -64,30 +71,22 @@ def _started(log: IO[bytes]) -> subprocess.Popen[str]:
     )
 
 
-def _exchange(
-    child: subprocess.Popen[str],
-    request: Mapping[str, Any],
-    progress: Callable[[int, int], None],
-    stopping: Callable[[], bool],
+def _collect(
+    child: subprocess.Popen[str], total: int, progress: Callable[[int, int], None], stopping: Callable[[], bool]
 ) -> list[Expectation]:
-    """Hands the request over and collects one line of JSON per context; ends early when the child does."""
-    assert child.stdin is not None
+    """One line of JSON per context; fewer when the other process ends before its time."""
     assert child.stdout is not None
     answers: list[Expectation] = []
     try:
-        child.stdin.write(json.dumps(request))
-        child.stdin.close()
         for line in child.stdout:
             answers.append({int(token): logprob for token, logprob in json.loads(line)})
-            progress(len(answers), len(request["contexts"]))
+            progress(len(answers), total)
             if stopping():
                 raise Interrupted("stopped while llama.cpp was measured", next="run the same command again")
-    except BrokenPipeError:
-        pass  # it died before it had read all: the return code and the log say why
+        child.wait()
     finally:
-        if sys.exc_info()[0] is not None:
+        if child.returncode is None:
             child.kill()
-    child.wait()
     return answers
 
 
@@ -114,7 +113,8 @@ def _serve() -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what C++ prints goes to the log
     request = json.load(sys.stdin)
-    server = _server(request["model"], request["socket"], max(map(len, request["contexts"])))
+    with tempfile.TemporaryDirectory(prefix="vf-") as folder:  # once bound, a socket needs no name: nobody looks for it
+        server = _server(request["model"], f"{folder}/llama.sock", max(map(len, request["contexts"])))
     for context in request["contexts"]:
         print(json.dumps(_expectation(server, context)), file=answers, flush=True)
     return 0
@@ -127,7 +127,7 @@ def _server(model: str, socket: str, longest: int) -> Any:
     params.model.path = model
     params.n_ctx = longest + 8
     params.n_parallel = 1
-    params.hostnames = [f"{socket}.sock"]
+    params.hostnames = [socket]  # a name in .sock is a file, not a port
     params.verbosity = 1  # errors only
     params.warmup = False
     params.ui = False
@@ -140,7 +140,7 @@ def _expectation(server: Any, context: list[int]) -> list[tuple[int, float]]:
     if "error" in answer:
         raise RuntimeError(answer["error"].get("message", answer["error"]))
     top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-    return [(one["id"], one["logprob"]) for one in top]
+    return [(one["id"], nan if one["logprob"] is None else one["logprob"]) for one in top]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from variantforge.stages.evaluate.likelihood import Score
 
-_POSITIONS_PER_EXAMPLE = 4  # one context is computed for all of them
+_POSITIONS_PER_EXAMPLE = 2  # 16 positions then stand in 8 examples: as many as a gate asks for
+_LEAST = -14.0  # log-probability of one in a million: what is rarer counts as that rare
 _DIGITS = 6  # of sums of log-probabilities that are kept: beyond them lies the order of additions
 
 
@@ -70,7 +71,7 @@ class Perplexity:
         params = PerplexityParams(**context.step.params)
         measured, reference = context.inputs["model"], context.inputs.get("reference")
         heldout = _read(context, params)
-        model, beside = _load(measured, reference, params)
+        model, beside = _load(measured, reference, params.dtype)
         _check_vocabulary(model, heldout.examples)
         rows = _scored(context, model, beside, heldout.examples)
         del beside
@@ -109,18 +110,18 @@ def _read(context: StepContext, params: PerplexityParams) -> HeldOut:
     return heldout
 
 
-def _load(measured: Artifact, reference: Artifact | None, params: PerplexityParams) -> tuple[Any, Any]:
+def _load(measured: Artifact, merged: Artifact | None, dtype: str) -> tuple[Any, Any]:
     """The model to measure, and the merged model beside it for a quantized one."""
     from variantforge.stages.models import device, load_model
 
-    place = str(device())
-    beside = load_model(reference.path / "model", dtype=params.dtype, device=place) if reference else None
+    def load(artifact: Artifact) -> Any:
+        return load_model(artifact.path / "model", dtype=dtype, device=str(device()))
+
     gguf = _gguf(measured)
-    if gguf is None:
-        return load_model(measured.path / "model", dtype=params.dtype, device=place), beside
-    if reference is None:
+    if gguf and merged is None:
         raise EvaluateError(f"{gguf.name} cannot be measured without the merged model it was made from")
-    return _filled(load_model(reference.path / "model", dtype=params.dtype, device=place), gguf), beside
+    model = _filled(load(merged), gguf) if gguf and merged else load(measured)
+    return model, load(merged) if merged else None
 
 
 def _filled(model: Any, gguf: Path) -> Any:
@@ -225,8 +226,8 @@ def _gaps(
     """Mean absolute difference of log-probabilities over llama.cpp's likeliest tokens, at each position."""
     from variantforge.stages.evaluate.likelihood import log_probabilities
 
-    ours = log_probabilities(model, example, positions)
+    ours = log_probabilities(model, example, positions).clamp(min=_LEAST)
     return [
-        sum(abs(float(ours[row, token]) - logprob) for token, logprob in tokens.items()) / len(tokens)
+        sum(abs(float(ours[row, token]) - max(logprob, _LEAST)) for token, logprob in tokens.items()) / len(tokens)
         for row, tokens in enumerate(expected)
     ]
