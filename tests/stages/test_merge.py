@@ -83,7 +83,7 @@ def test_the_folder_is_the_bases_but_for_its_weights(lab: Lab, merged: Artifact)
     assert {path.name for path in out.iterdir()} - same == {"model.safetensors"}
 
 
-def test_folding_equals_pefts_own_merge_rounded_once(lab: Lab, trained: Artifact, merged: Artifact) -> None:
+def test_folding_is_pefts_own_merge_rounded_to_a_neighbour(lab: Lab, trained: Artifact, merged: Artifact) -> None:
     import torch
     from peft import PeftModel
 
@@ -92,8 +92,10 @@ def test_folding_equals_pefts_own_merge_rounded_once(lab: Lab, trained: Artifact
         theirs = tuned.merge_and_unload().state_dict()
     ours = load_model(merged.path / "model", dtype="bfloat16").state_dict()
     assert theirs.keys() == ours.keys()
-    for name, tensor in theirs.items():
-        assert torch.equal(tensor.to(torch.bfloat16), ours[name]), name
+    for name, exact in theirs.items():
+        toward_zero = (exact.view(torch.int32) & -(1 << 16)).view(torch.float32)
+        away = ((exact.view(torch.int32) + 0xFFFF) & -(1 << 16)).view(torch.float32)
+        assert ((ours[name] == toward_zero) | (ours[name] == away)).all(), name
 
 
 def test_the_adapter_of_an_untied_model_folds_too(tmp_path: Path, tiny_qwen3: Path) -> None:

@@ -15,6 +15,7 @@ from variantforge.fsops import copy_file, make_folder, write_text
 from variantforge.hashing import canonical_json
 from variantforge.spec.family import AdapterSpec
 from variantforge.stages.models import device, quiet
+from variantforge.stages.rounding import to_bf16
 from variantforge.stages.tokens import load_tokenizer
 from variantforge.stages.train import adapters, checkpoints
 from variantforge.stages.train.examples import Examples, read_examples, tell_what_was_cut
@@ -154,9 +155,9 @@ def row_names(dataset: Any, positions: list[int]) -> list[str]:
 
 def save_full(model: Any, base: Path, out: Path) -> None:
     """All weights in bf16, with the base's own configuration, tokenizer and template."""
-    import torch
-
-    model.to(torch.bfloat16).save_pretrained(make_folder(out), safe_serialization=True)
+    for name, parameter in model.named_parameters():
+        parameter.data = to_bf16(parameter.data, name)
+    model.save_pretrained(make_folder(out), safe_serialization=True)
     for path in base.iterdir():
         if ".safetensors" not in path.name:
             copy_file(path, out / path.name)
