@@ -52,6 +52,7 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "FamilySpec.description": ("description", "words", {"card"}),
     "BaseSpec.model": ("base.model", "./other-base", {"base", *WEIGHTS}),
     "BaseSpec.license": ("base.license", "mit", {"card"}),
+    "BaseSpec.name": ("base.name", "acme/base", {"card"}),
     "RowsDataset.path": ("datasets.rows.path", "./other.jsonl", {"data", *WEIGHTS}),
     "RowsDataset.format": ("datasets.rows.format", "prompt_completion", {"data"}),
     "RowsDataset.columns": ("datasets.rows.columns", {"prompt": "completion", "completion": "prompt"}, {"data"}),

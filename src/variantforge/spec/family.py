@@ -45,11 +45,21 @@ class BaseSpec(Section):
     model: str = Field(description="Hub id (org/name), ./folder, ./file.gguf, or package:distribution/file.gguf")
     revision: str | None = Field(None, description="branch, tag or commit on the Hub")
     license: str = metadata("inherit", description="'inherit' takes it from the base; or an SPDX id such as apache-2.0")
+    name: str | None = metadata(
+        None, description="Hub id that cards name as base_model, when model is a file or folder"
+    )
 
     @field_validator("model")
     @classmethod
     def _model_is_a_ref(cls, value: str) -> str:
         Ref.parse(value)
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_hub_id(cls, value: str | None) -> str | None:
+        if value is not None and Ref.parse(value).kind != "hub":
+            raise ValueError("a Hub id (org/name) is wanted")
         return value
 
 

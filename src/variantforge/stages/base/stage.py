@@ -13,6 +13,8 @@ from variantforge.stages.base.look import BaseFacts, inspect_base
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
 
+FAMILY_BASE = "base.model"  # key path of the base that variants have unless they say otherwise
+
 
 class BaseStage:
     name = "base"
@@ -33,11 +35,13 @@ class BaseStage:
                 f"'instruct' needs a chat template, and the base at {key} has none: "
                 "use an instruct model as base, or another kind",
             )
-        if facts.license == "" and desk.family.base.license == "inherit":
-            desk.problem(
-                "base.license", f"the base at {key} does not name its licence: write its id here, e.g. apache-2.0"
-            )
         desk.add(Place("base", name), step)
+        if facts.license is not None and not base_license(desk, name):
+            desk.problem(
+                "base.license" if key == FAMILY_BASE else key,
+                f"the base at {key} does not name its licence: "
+                + ("write its id here, e.g. apache-2.0" if key == FAMILY_BASE else "use one that does"),
+            )
 
     def do(self, context: StepContext) -> None:
         from variantforge.stages.base.materialise import materialise
@@ -75,13 +79,17 @@ def base_of(family: FamilySpec, name: str, variant: VariantSpec) -> tuple[str, s
         name, variant = str(variant.from_), family.variants[str(variant.from_)]
     if variant.base is not None:
         return variant.base, None, f"variants.{name}.base"
-    return family.base.model, family.base.revision, "base.model"
+    return family.base.model, family.base.revision, FAMILY_BASE
+
+
+def _is_the_familys(desk: Desk, name: str) -> bool:
+    return base_of(desk.family, name, desk.family.variants[name])[2] == FAMILY_BASE
 
 
 def base_license(desk: Desk, name: str) -> str:
-    """The licence of a variant's base, for stages that plan after this one: what the family states, else what the
-    base says; '' when only the materialised base will tell (``license`` in its facts), or when it has no base."""
-    if desk.family.base.license != "inherit":
+    """The licence of a variant's base, for stages that plan after this one: what the family states of its own base,
+    else what the base says; '' when only the materialised base will tell (``license`` in its facts), or none does."""
+    if _is_the_familys(desk, name) and desk.family.base.license != "inherit":
         return desk.family.base.license
     step = desk.step(Place("base", name))
     return (inspect_base(step.pins["model"]).license or "") if step else ""
@@ -89,6 +97,8 @@ def base_license(desk: Desk, name: str) -> str:
 
 def base_name(desk: Desk, name: str) -> str:
     """What people call a variant's base: its Hub id, the name its files give, else the last part of its ref."""
+    if _is_the_familys(desk, name) and desk.family.base.name:
+        return desk.family.base.name
     ref = Ref.parse(base_of(desk.family, name, desk.family.variants[name])[0])
     if ref.kind == "hub":
         return ref.name

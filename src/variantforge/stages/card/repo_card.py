@@ -137,11 +137,11 @@ def _link(told: Told, id: str) -> Markdown:
 def _start(told: Told) -> dict[str, Any]:
     """What the snippet of an adapter loads first: an id, a file of a package, or a folder the reader has."""
     base, parent = told["base"], told["parent"]
+    if "package" in base and not parent:  # the very weights it was trained on, even where the base has a Hub id too
+        return {"package": base["package"], "file": base["file"]}
     if id := hub_base(told):
         local = parent and not told["on_hub"]
         return {"model": id.partition("/")[2] if local else id, "note": Markdown("")}
-    if "package" in base and not parent:
-        return {"package": base["package"], "file": base["file"]}
     return {"model": parent.get("name") or base["name"], "note": Markdown("  # your folder of these weights")}
 
 
