@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from variantforge.errors import EvaluateError
 from variantforge.stages.evaluate.heldout import Example
-from variantforge.stages.evaluate.likelihood import batches, log_probabilities, score
+from variantforge.stages.evaluate.likelihood import batches, score
 from variantforge.stages.evaluate.perplexity import sampled
 from variantforge.step import Artifact
 
@@ -63,8 +64,10 @@ def test_scores_are_those_of_the_whole_output(model: Any):
     with torch.no_grad():
         whole = torch.log_softmax(model(torch.tensor([one.ids])).logits[0], dim=-1)
     expected = -sum(float(whole[position - 1, one.ids[position]]) for position in one.targets)
-    assert score(model, [one])[0].nll == pytest.approx(expected, rel=1e-5)
-    assert torch.allclose(log_probabilities(model, one, one.targets), whole[torch.tensor(one.targets) - 1], atol=1e-4)
+    found = score(model, [example(30, 3, 1), one, example(9, 2)], keep={1: one.targets[2:4]})
+    assert found[1].nll == pytest.approx(expected, rel=1e-5)
+    assert torch.allclose(found[1].kept, whole[torch.tensor(one.targets[2:4]) - 1], atol=1e-4)
+    assert found[0].kept is None
 
 
 def test_divergence_is_that_of_torch(model: Any, base: Artifact):
@@ -76,11 +79,23 @@ def test_divergence_is_that_of_torch(model: Any, base: Artifact):
     with torch.no_grad():
         other.model.norm.weight.mul_(1.3)
     one = example(20, 6)
-    reference, ours = (log_probabilities(each, one, one.targets) for each in (model, other))
+    reference, ours = (score(each, [one], keep={0: one.targets})[0].kept for each in (model, other))
     expected = torch.nn.functional.kl_div(ours, reference, log_target=True, reduction="sum")
     found = score(other, [one], model)[0]
     assert found.kl == pytest.approx(float(expected), rel=1e-4)
     assert found.same_top == int((ours.argmax(-1) == reference.argmax(-1)).sum())
+
+
+def test_a_reference_that_is_no_number_is_not_taken_for_no_divergence(model: Any, base: Artifact):
+    import torch
+
+    from variantforge.stages.models import load_model
+
+    broken = load_model(base.path / "model")
+    with torch.no_grad():
+        broken.model.norm.weight[0] = float("nan")
+    with pytest.raises(EvaluateError, match="KL divergence from the merged model of row 20-0"):
+        score(model, [example(20, 6)], broken)
 
 
 def test_progress_counts_examples_to_the_last(model: Any):

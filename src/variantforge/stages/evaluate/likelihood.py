@@ -6,9 +6,12 @@ cost more memory than the model. Whatever a model does after its head (soft caps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
+from math import isfinite
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import EvaluateError
@@ -25,12 +28,16 @@ _CHUNK_ROWS = 256  # positions whose whole distributions are held a second time
 
 @dataclass
 class Score:
-    """Sums over one example's measured tokens, in nats; ``kl`` and ``same_top`` only beside a reference."""
+    """Sums over one example's measured tokens, in nats; ``kl`` and ``same_top`` only beside a reference.
+
+    ``kept``: log-probabilities of all tokens at the positions that were asked for. [positions, vocabulary]
+    """
 
     tokens: int
     nll: float
     kl: float | None = None
     same_top: int | None = None
+    kept: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,11 @@ def score(
     examples: Sequence[Example],
     reference: torch.nn.Module | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    keep: Mapping[int, Sequence[int]] = MappingProxyType({}),
 ) -> list[Score]:
     """Scores every example; beside ``reference`` also KL(reference || model) and how often both have one favourite.
 
+    ``keep``: place of an example -> some of its targets, whose whole distributions are wanted.
     Raises EvaluateError when a log-likelihood is not finite, naming the example.
     """
     import torch
@@ -66,21 +75,12 @@ def score(
     with torch.inference_mode():
         for places in batches(examples, most_tokens, vocab_size(model)):
             batch = _batch(examples, places, device)
-            for place, one in zip(places, _score_batch(model, reference, batch), strict=True):
+            wanted = [[examples[place].targets.index(at) for at in keep.get(place, ())] for place in places]
+            for place, one in zip(places, _score_batch(model, reference, batch, wanted), strict=True):
                 _check_finite(examples[place], one)
                 scores[place] = one
             progress(len(scores), len(examples))
     return [scores[place] for place in range(len(examples))]
-
-
-def log_probabilities(model: torch.nn.Module, example: Example, positions: Sequence[int]) -> torch.Tensor:
-    """What the model expects at ``positions``, each from the tokens before it. [positions, vocabulary], float32"""
-    import torch
-
-    chosen = Example(example.id, example.source, example.ids, list(positions))
-    with torch.inference_mode():
-        batch = _batch([chosen], [0], next(model.parameters()).device)
-        return torch.log_softmax(_logits(model, batch).float(), dim=-1)
 
 
 def batches(examples: Sequence[Example], most_tokens: int, vocabulary: int) -> Iterator[list[int]]:
@@ -138,26 +138,35 @@ def _only(head: torch.nn.Module, rows: torch.Tensor, positions: torch.Tensor) ->
         hook.remove()
 
 
-def _score_batch(model: torch.nn.Module, reference: torch.nn.Module | None, batch: Batch) -> list[Score]:
+def _score_batch(
+    model: torch.nn.Module, reference: torch.nn.Module | None, batch: Batch, wanted: Sequence[Sequence[int]]
+) -> list[Score]:
+    """``wanted``: for each example, which of its measured tokens to keep the distributions of."""
     import torch
 
-    logits = _logits(model, batch)
-    wanted = _logits(reference, batch) if reference is not None else None
+    ours = _logits(model, batch)
+    theirs = _logits(reference, batch) if reference is not None else None
     parts = []
     for start in range(0, len(batch.targets), _CHUNK_ROWS):
         chunk = slice(start, start + _CHUNK_ROWS)
-        parts.append(_token_scores(logits[chunk], batch.targets[chunk], None if wanted is None else wanted[chunk]))
+        parts.append(_token_scores(ours[chunk], batch.targets[chunk], None if theirs is None else theirs[chunk]))
+    rows = batch.rows.cpu()
     sums = torch.zeros(len(batch.places), parts[0].shape[1], dtype=torch.float64)
-    sums.index_add_(0, batch.rows.cpu(), torch.cat(parts).cpu().double())
-    counts = torch.bincount(batch.rows.cpu(), minlength=len(batch.places)).tolist()
-    return [_as_score(count, values) for count, values in zip(counts, sums.tolist(), strict=True)]
+    sums.index_add_(0, rows, torch.cat(parts).cpu().double())
+    counts = torch.bincount(rows, minlength=len(batch.places)).tolist()
+    scores = [_as_score(count, values) for count, values in zip(counts, sums.tolist(), strict=True)]
+    for place, score, first in zip(wanted, scores, accumulate(counts, initial=0), strict=False):
+        if place:
+            score.kept = torch.log_softmax(ours[[first + index for index in place]].float(), dim=-1).cpu()
+    return scores
 
 
 def _as_score(tokens: int, sums: Sequence[float]) -> Score:
     nll, *beside = sums
     if not beside:
         return Score(tokens, nll)
-    return Score(tokens, nll, max(0.0, beside[0]), round(beside[1]) if beside[1] == beside[1] else 0)
+    kl = 0.0 if beside[0] < 0 else beside[0]  # rounding alone makes it negative; NaN stays NaN
+    return Score(tokens, nll, kl, round(beside[1]))
 
 
 def _token_scores(logits: torch.Tensor, targets: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
@@ -175,12 +184,13 @@ def _token_scores(logits: torch.Tensor, targets: torch.Tensor, wanted: torch.Ten
 
 
 def _check_finite(example: Example, score: Score) -> None:
-    from math import isfinite
-
-    if isfinite(score.nll) and (score.kl is None or isfinite(score.kl)):
+    """Raises EvaluateError, naming the example."""
+    broken = "log-likelihood" if not isfinite(score.nll) else "KL divergence from the merged model"
+    if isfinite(score.nll) and isfinite(score.kl or 0.0):
         return
     raise EvaluateError(
-        f"the model's log-likelihood of row {example.id} (dataset '{example.source}') is not a finite number",
-        why=f"Over {score.tokens} tokens it came out as {-score.nll}. Weights that are NaN or infinite do this.",
+        f"the {broken} of row {example.id} (dataset '{example.source}') is not a finite number",
+        why=f"Over {score.tokens} tokens: log-likelihood {-score.nll}, KL {score.kl}. "
+        "Weights that are NaN or infinite do this.",
         next="look at the loss in the training's events.jsonl; lower learning_rate, or quantize less",
     )

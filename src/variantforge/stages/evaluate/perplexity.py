@@ -7,7 +7,7 @@ a prompt; then llama.cpp runs the file itself and is compared with torch at samp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,12 +71,17 @@ class Perplexity:
         params = PerplexityParams(**context.step.params)
         measured, reference = context.inputs["model"], context.inputs.get("reference")
         heldout = _read(context, params)
-        model, beside = _load(measured, reference, params.dtype)
+        gguf = _gguf(measured)
+        chosen = sampled(heldout.examples, params.runtime_positions if gguf else 0)
+        model, merged = _load(measured, reference, params.dtype)
         _check_vocabulary(model, heldout.examples)
-        rows = _scored(context, model, beside, heldout.examples)
-        del beside
-        if (gguf := _gguf(measured)) and params.runtime_positions:
-            _compare_runtime(context, model, gguf, heldout.examples, rows, params)
+        scores = _scored(context, model, merged, heldout.examples, chosen)
+        rows = [_row(*pair) for pair in zip(heldout.examples, scores, strict=True)]
+        del model, merged  # llama.cpp loads the file once more
+        if gguf and chosen:
+            expected = _expected(context, gguf, heldout.examples, chosen)
+            _add_gaps(rows, scores, chosen, expected)
+            _check_gap(gguf, rows, params.runtime_tolerance)
         tokens = sum(len(example.targets) for example in heldout.examples)
         facts = {"tokens": tokens, "tokens_sha256": heldout.digest, "shortened": heldout.shortened}
         return Measured(rows, facts)
@@ -144,7 +149,9 @@ def _check_vocabulary(model: Any, examples: Sequence[Example]) -> None:
         )
 
 
-def _scored(context: StepContext, model: Any, beside: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
+def _scored(
+    context: StepContext, model: Any, merged: Any, examples: Sequence[Example], keep: Mapping[int, list[int]]
+) -> list[Score]:
     from variantforge.stages.evaluate.likelihood import score
 
     def progress(done: int, total: int) -> None:
@@ -152,7 +159,7 @@ def _scored(context: StepContext, model: Any, beside: Any, examples: Sequence[Ex
         if context.stopping():
             raise Interrupted("stopped while measuring", next="run the same command again")
 
-    return [_row(*pair) for pair in zip(examples, score(model, examples, beside, progress), strict=True)]
+    return score(model, examples, merged, progress, keep)
 
 
 def _row(example: Example, score: Score) -> dict[str, Any]:
@@ -164,18 +171,15 @@ def _row(example: Example, score: Score) -> dict[str, Any]:
     return row
 
 
-def _compare_runtime(
-    context: StepContext,
-    model: Any,
-    gguf: Path,
-    examples: Sequence[Example],
-    rows: list[dict[str, Any]],
-    params: PerplexityParams,
-) -> None:
-    """Adds ``gap`` and ``positions`` to the rows. Raises EvaluateError when llama.cpp computes something else."""
-    chosen = sampled(examples, params.runtime_positions)
+# --- the run in llama.cpp -----------------------------------------------------------------------------------------
+
+
+def _expected(
+    context: StepContext, gguf: Path, examples: Sequence[Example], chosen: Mapping[int, list[int]]
+) -> Iterator[dict[int, float]]:
+    """What llama.cpp expects at the chosen positions, in their order."""
     contexts = [examples[place].ids[:position] for place, positions in chosen.items() for position in positions]
-    expected = iter(
+    return iter(
         llama_runtime.next_tokens(
             gguf,
             contexts,
@@ -183,18 +187,40 @@ def _compare_runtime(
             stopping=context.stopping,
         )
     )
-    for place, positions in chosen.items():
-        gaps = _gaps(model, examples[place], positions, [next(expected) for _ in positions])
+
+
+def _add_gaps(
+    rows: list[dict[str, Any]],
+    scores: Sequence[Score],
+    chosen: Mapping[int, list[int]],
+    expected: Iterator[dict[int, float]],
+) -> None:
+    """Adds ``gap`` (summed over positions) and ``positions`` to the rows of the examples that were chosen."""
+    for place in chosen:
+        kept = scores[place].kept
+        assert kept is not None  # it was asked for
+        gaps = [_gap(ours, next(expected)) for ours in kept]
         rows[place] |= {"gap": round(sum(gaps), _DIGITS), "positions": len(gaps)}
+
+
+def _gap(ours: torch.Tensor, theirs: Mapping[int, float]) -> float:
+    """Mean absolute difference of log-probabilities over llama.cpp's likeliest tokens."""
+    found = ours.clamp(min=_LEAST)
+    return sum(abs(float(found[token]) - max(logprob, _LEAST)) for token, logprob in theirs.items()) / len(theirs)
+
+
+def _check_gap(gguf: Path, rows: Sequence[Mapping[str, Any]], tolerance: float) -> None:
+    """Raises EvaluateError when llama.cpp computes something else than the weights say."""
     count = sum(row.get("positions", 0) for row in rows)
     gap = sum(row.get("gap", 0.0) for row in rows) / count
-    if not gap <= params.runtime_tolerance:
-        raise EvaluateError(
-            f"{gguf.name} does not run in llama.cpp as its weights say",
-            why=f"Log-probabilities differ by {gap:.3g} on average at {count} positions "
-            f"(runtime_tolerance: {params.runtime_tolerance:g}). The file's metadata or layout is wrong.",
-            next="quantize this variant again; look for a newer converter that knows this architecture",
-        )
+    if gap <= tolerance:
+        return
+    raise EvaluateError(
+        f"{gguf.name} does not run in llama.cpp as its weights say",
+        why=f"Log-probabilities differ by {gap:.3g} on average at {count} positions "
+        f"(runtime_tolerance: {tolerance:g}). The file's metadata or layout is wrong.",
+        next="quantize this variant again; look for a newer converter that knows this architecture",
+    )
 
 
 def sampled(examples: Sequence[Example], positions: int) -> dict[int, list[int]]:
@@ -202,6 +228,8 @@ def sampled(examples: Sequence[Example], positions: int) -> dict[int, list[int]]
 
     Examples from the shortest to the longest, and positions from the first to the last target, evenly.
     """
+    if not positions:
+        return {}
     by_length = sorted(range(len(examples)), key=lambda place: (len(examples[place].ids), place))
     chosen: dict[int, list[int]] = {}
     left = positions
@@ -218,16 +246,3 @@ def _evenly(items: Sequence[int], count: int) -> list[int]:
     if count == 1:
         return [items[len(items) // 2]]
     return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
-
-
-def _gaps(
-    model: torch.nn.Module, example: Example, positions: list[int], expected: list[dict[int, float]]
-) -> list[float]:
-    """Mean absolute difference of log-probabilities over llama.cpp's likeliest tokens, at each position."""
-    from variantforge.stages.evaluate.likelihood import log_probabilities
-
-    ours = log_probabilities(model, example, positions).clamp(min=_LEAST)
-    return [
-        sum(abs(float(ours[row, token]) - max(logprob, _LEAST)) for token, logprob in tokens.items()) / len(tokens)
-        for row, tokens in enumerate(expected)
-    ]
