@@ -114,6 +114,12 @@ def test_a_run_of_one_step_learns(lab: Lab) -> None:
     assert lab.train(lab.step(max_steps=1)).facts["steps"] == 1
 
 
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+def test_checkpointing_can_be_asked_for_under_both_of_its_names(lab: Lab, name: str) -> None:
+    assert trainer_of(lab, **{name: True}).args.activation_checkpointing is True
+    assert trainer_of(lab).args.activation_checkpointing is False
+
+
 # --- masks and windows --------------------------------------------------------------------------------------------
 
 
@@ -162,8 +168,8 @@ def test_rows_whose_whole_answer_is_cut_are_left_out_and_counted(tmp_path: Path,
     trained = lab.train(lab.step(max_length=100))
     assert (trained.facts["rows"], trained.facts["rows_dropped"], trained.facts["rows_cut"]) == (7, 1, 1)
     assert lab.notes == [
-        "1 rows left out: their whole answer lies beyond max_length 100",
-        "1 rows trained with a cut answer: they are longer than max_length 100",
+        "rows left out, as their whole answer lies beyond max_length 100: 1",
+        "rows trained with a cut answer, as they are longer than max_length 100: 1",
     ]
 
 

@@ -70,16 +70,15 @@ def _report(context: StepContext, done: int, total: int) -> None:
 
 def tell_what_was_cut(context: StepContext, examples: Examples, max_length: int | None) -> None:
     """Notes for rows cut or left out. Raises NoSupervisedTokens when nothing is left."""
-    if not examples.ids:
-        longer = f" It is {max_length} now." if max_length else ""
+    if examples.dropped and not examples.ids:
         raise NoSupervisedTokens(
-            "no row is left to train on: every answer lies beyond max_length"
-            if examples.dropped
-            else "there are no rows",
-            why=f"{examples.dropped} rows were left out, since none of their supervised tokens fits.{longer}",
+            "no row is left to train on: every answer lies beyond max_length",
+            why=f"All {examples.dropped} rows are longer than {max_length} tokens before their answer begins.",
             next="raise train.args.max_length",
         )
+    if not examples.ids:
+        raise NoSupervisedTokens("there are no rows to train on", next="look at the variant's data.mix")
     if examples.dropped:
-        context.note(f"{examples.dropped} rows left out: their whole answer lies beyond max_length {max_length}")
+        context.note(f"rows left out, as their whole answer lies beyond max_length {max_length}: {examples.dropped}")
     if examples.cut:
-        context.note(f"{examples.cut} rows trained with a cut answer: they are longer than max_length {max_length}")
+        context.note(f"rows trained with a cut answer, as they are longer than max_length {max_length}: {examples.cut}")
