@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -112,3 +113,23 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_signal_to_the_whole_group_lets_the_step_save(tmp_path: Path) -> None:
+    script = (
+        "import signal, sys, threading; from pathlib import Path\n"
+        "from tests.run.test_isolated import Isolated, job, toys\n"
+        "stop = threading.Event()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: stop.set())\n"
+        "patient = job(toys.PatientJob, Path(sys.argv[1]))\n"
+        "try: Isolated(preload=[]).run(patient, lambda event: print('started', flush=True), stop.is_set)\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "started\n"
+    os.killpg(parent.pid, signal.SIGTERM)
+    assert parent.communicate(timeout=60)[0] == "Interrupted stopped at step 3\n"
+    assert (tmp_path / "scratch" / "checkpoint").read_text() == "saved"

@@ -14,6 +14,7 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,7 @@ class Isolated:
 
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        with without_secrets():
+        with without_secrets(), deaf_to_signals():
             forkserver.ensure_running()
 
     def run(self, job: Job, emit: Emit, stopping: Callable[[], bool]) -> None:
@@ -115,6 +116,21 @@ def without_secrets() -> Iterator[None]:
         os.environ.update(hidden)
 
 
+@contextlib.contextmanager
+def deaf_to_signals() -> Iterator[None]:
+    """What is started inside ignores SIGTERM and SIGHUP, which reach a whole process group: the parent hears them and
+    asks its step to save and stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _died(code: int | None, asked: bool, output: Path) -> VariantforgeError:
     if asked:
         return Interrupted("stopped before the step was done")
@@ -132,7 +148,6 @@ def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
     """In the fork: die with the parent, do the job, send what happened."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(tokens)
     _keep_output(job.scratch / OUTPUT)
     asked = False
