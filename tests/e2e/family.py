@@ -32,7 +32,8 @@ datasets:
   colours: {{path: ./rows.jsonl, format: prompt_completion, license: mit}}
 defaults:
   train:
-    args: {{max_steps: {steps}, learning_rate: 2.0e-2, per_device_train_batch_size: 8, max_length: 128}}
+    args: {{max_steps: {steps}, learning_rate: 2.0e-2, per_device_train_batch_size: 8,
+           gradient_accumulation_steps: 1, max_length: 128}}
 variants:
   lora:
     kind: instruct
@@ -45,7 +46,7 @@ variants:
     train: {{adapter: {{type: qlora, r: 8}}}}
     quantize: [nf4]
 evaluate:
-  heldout: {{evaluator: perplexity, fraction: 0.25, max_examples: 16, runtime_positions: 4}}
+  heldout: {{evaluator: perplexity, fraction: 0.25, max_examples: 16, runtime_positions: 16}}
 gates:
   - {{metric: heldout.loss, vs: base, better_by: 0.0}}
 publish: {{path: ./published}}

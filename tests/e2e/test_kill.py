@@ -22,8 +22,10 @@ def undisturbed(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     folder = tmp_path_factory.mktemp("undisturbed")
     trace = folder / "trace.jsonl"
     assert apply(write_family(folder, tiny_llama), folder / "store", trace=trace) == 0
-    points = [Point(label, index) for label, index, _ in map(json.loads, trace.read_text().splitlines())]
-    return folder, points
+    crossed = [(label, index) for label, index, _ in map(json.loads, trace.read_text().splitlines())]
+    order = list(dict.fromkeys(label for label, _ in crossed))
+    before = {label: frozenset(order[: order.index(label) + 1]) for label in order}
+    return folder, [Point(label, index, before[label]) for label, index in crossed]
 
 
 def chosen(points: list[Point], stride: int) -> list[Point]:

@@ -77,6 +77,8 @@ class Folder:
             # page under the old manifest is known by being the one that is to be written.
             for name in (PAGE, PAGE_MANIFEST) if (root / PAGE_MANIFEST).exists() else (PAGE_MANIFEST, PAGE):
                 write_text(root / name, texts[name])
+                for left in _temps(root / name):
+                    remove_tree(left)
         return {name: digest_of(text) for name, text in texts.items()}
 
     def stale(self, step: Step, artifact: Artifact) -> str:

@@ -102,6 +102,9 @@ class Careful:
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """None after the last step: the library would train one step more when it goes on from there."""
+        if self.state.global_step >= self.state.max_steps:
+            return
         place = checkpoints.checkpoint_path(Path(self.args.output_dir), self.state.global_step)
         self.store_flos()  # type: ignore[attr-defined]
         weights = dict(trainable(self.model))
@@ -154,7 +157,7 @@ def stop_callback(context: StepContext) -> Any:
         asked = False
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-            self.asked = context.stopping()
+            self.asked = context.stopping() and state.global_step < state.max_steps  # after the last: end in peace
             control.should_save = control.should_save or self.asked
             control.should_log = control.should_log or control.should_save  # the log must not straddle a checkpoint
             return control
