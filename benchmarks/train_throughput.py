@@ -1,6 +1,6 @@
 """Tokens a second of the sft method, beside plain TRL at its best settings, on SmolLM2-135M.
 
-    python benchmarks/train_throughput.py [--steps 8] [--rounds 2] [--threads 2]
+    python benchmarks/train_throughput.py [--steps 6] [--rounds 2] [--threads 2]
 
 Both train the same LoRA on the same token ids, labels, batches and order, with the same optimizer and seed: bf16
 weights under bf16 autocast, no activation checkpointing; padded batches, and packed ones. They take turns, each round
@@ -44,7 +44,7 @@ TARGET = 1.0
 MODULES = ("argparse", "ast", "calendar", "difflib", "email.message", "http.client", "statistics", "textwrap")
 SETTINGS: dict[str, dict[str, Any]] = {
     "padded": {"per_device_train_batch_size": 4},
-    "packed": {"per_device_train_batch_size": 1, "packing": True, "max_length": 1024},
+    "packed": {"per_device_train_batch_size": 1, "packing": True, "max_length": 512},
 }
 
 
@@ -58,7 +58,7 @@ class Pace(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
@@ -164,7 +164,7 @@ def functions(folder: Path) -> Artifact:
     for module in MODULES:
         for name, function in inspect.getmembers(import_module(module), inspect.isfunction):
             source = inspect.getsource(function)
-            if 80 < len(source) < 3000:
+            if 80 < len(source) < 1200:
                 asked = {"role": "user", "content": f"Write the Python function {module}.{name}."}
                 row = make_row("stdlib", {"messages": [asked, {"role": "assistant", "content": source}]})
                 rows[row["id"]] = row
