@@ -116,8 +116,8 @@ ELSEWHERE = {
     "RowsDataset.subset": "tests/stages/data/test_stage.py: handed to the datasets library",
     "RowsDataset.split": "tests/stages/data/test_stage.py: handed to the datasets library",
     "TrainSpec.method": "tests/test_specs.py: a method is looked up; one exists so far",
-    "PerplexityParams.runtime_positions": "tests/stages/evaluate/test_planning.py: in the keys of GGUF evaluations only",
-    "PerplexityParams.runtime_tolerance": "tests/stages/evaluate/test_planning.py: in the keys of GGUF evaluations only",
+    "PerplexityParams.runtime_positions": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
+    "PerplexityParams.runtime_tolerance": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
     "PublishSpec.to": "tests/test_specs.py: a publisher is looked up; one exists so far",
     "PublishSpec.path": "below: a place, not bytes; the published folder is written anew when it is not there",
 }

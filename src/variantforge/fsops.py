@@ -35,7 +35,7 @@ def telling_disk_errors(path: Path) -> Iterator[None]:
             raise OutOfSpace(
                 f"no space left to write {path}",
                 why=f"{free_bytes(path) / 1e9:.2f} GB are free there. Everything finished so far is kept.",
-                next="free some space (variantforge gc lists what is not in use), then run the same command again",
+                next="free some space there, then run the same command again",
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise VariantforgeError(

@@ -84,6 +84,17 @@ def test_leftovers_of_killed_writers_are_swept_under_the_lock(tmp_path: Path) ->
         assert not leftover.exists()
 
 
+def test_a_kill_right_after_an_artifact_appeared_leaves_no_scratch_folder_for_ever(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made(store)
+    other = Step("train", 1, "sft", {"lr": 2e-4})
+    for step in (STEP, other):
+        store.scratch(step).mkdir(parents=True)
+    with store.locked():
+        assert not store.scratch(STEP).exists()
+        assert store.scratch(other).exists()
+
+
 def test_a_second_writer_is_told_at_once_who_holds_the_store(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from variantforge.store.artifacts import Store\n"

@@ -127,8 +127,11 @@ class Store:
         )
 
     def sweep(self) -> int:
-        """Removes what killed writers left; call it under the lock."""
+        """Removes what killed writers left, and what finished steps keep no longer; call it under the lock."""
         folders = [path for path in self.root.iterdir() if path.is_dir()] if self.root.is_dir() else []
+        finished = {key for folder in folders if folder != self.root / "scratch" for key in self.keys(folder.name)}
+        for key in self.keys("scratch") & finished:
+            remove_tree(self.root / "scratch" / key)
         return sum(sweep_temps(folder) for folder in folders) + sweep_temps(self.root)
 
 
