@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -186,8 +187,13 @@ def _portable(error: OSError) -> BaseException:
     return OSError(error.errno, error.strerror, error.filename) if error.errno else unexpected(error)
 
 
-def unexpected(error: BaseException) -> StepError:
-    """A failure nobody named: told with its last lines, since it is our bug or a library's."""
+def unexpected(error: BaseException) -> StepError | OSError:
+    """A failure nobody named: told with its last lines, since it is our bug or a library's.
+
+    A full disk that a library tells in words of its own (safetensors does) becomes the OSError that it is.
+    """
+    if f"os error {errno.ENOSPC}" in str(error):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     lines = traceback.format_exception(error)
     return StepError(
         f"{type(error).__name__}: {error}",

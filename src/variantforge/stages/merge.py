@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-PROMPTS, PROMPT_TOKENS = 16, 256
+PROMPTS, PROMPT_TOKENS = 8, 256
 # Mean KL in nats. Rounding costs about 6e-5 (SmolLM2-135M); a merge that is wrong costs what training changed, or more.
 KL_AT_MOST = 1e-3
 KL_OF_ROUNDING = 2e-4
@@ -182,7 +182,7 @@ def require_same_inventory(base: Path, merged: Path) -> int:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Token ids of up to 16 held-out rows, at most 256 tokens each."""
+    """Token ids of up to 8 held-out rows, at most 256 tokens each."""
 
     ids: list[list[int]]
 
