@@ -93,6 +93,7 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "PerplexityParams.max_length": ("evaluate.heldout.max_length", 64, {"evaluate"}),
     "PerplexityParams.dtype": ("evaluate.heldout.dtype", "bfloat16", {"evaluate"}),
     "GateSpec.metric": ("gates", [{"metric": "heldout.perplexity", "at_most": 3.0}], {"gate"}),
+    "GateSpec.on": ("gates", [{"metric": "heldout.loss", "at_most": 3.0, "on": ["nf4"]}], {"gate"}),
     "GateSpec.vs": ("gates", [{"metric": "heldout.loss", "vs": "base", "better_by": 0.0}], {"gate"}),
     "GateSpec.better_by": ("gates", [{"metric": "heldout.loss", "vs": "base", "better_by": 0.1}], {"gate"}),
     "GateSpec.worse_by_at_most": (

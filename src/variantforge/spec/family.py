@@ -191,6 +191,7 @@ class GateSpec(Section):
     """One demand on one metric. Exactly one of the four bounds is set."""
 
     metric: str = Field(description="<name under evaluate>.<metric>, e.g. heldout.loss")
+    on: list[str] = Field([], description="what it applies to: merged, nf4, gguf:Q4_K_M, gguf:*; everything by default")
     vs: Literal["base", "merged"] | None = Field(None, description="compare with the base or the merged model")
     better_by: float | None = Field(None, description="the interval's bound must be better by more than this")
     worse_by_at_most: float | None = Field(None, ge=0, description="the interval's bound may be worse by this")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from variantforge.errors import EvaluateError
@@ -96,7 +97,8 @@ class Demand:
     @property
     def identity(self) -> dict[str, Any]:
         name = f"{self.evaluation}.{self.metric}"
-        return {**self.gate.identity(), "metric": name, "evaluator": self.method}
+        own = {key: value for key, value in self.gate.identity().items() if key != "on"}  # says where, not what
+        return {**own, "metric": name, "evaluator": self.method}
 
 
 def _evaluations(family: FamilySpec) -> dict[str, Evaluation]:
@@ -109,9 +111,13 @@ def _demands(family: FamilySpec, subject: str) -> Iterator[Demand]:
     evaluations = _evaluations(family)
     for gate in family.gates:
         title, _, wanted = gate.metric.rpartition(".")
-        if title in evaluations and gate.vs != subject:
+        if title in evaluations and gate.vs != subject and (not gate.on or _on(gate.on, subject)):
             for metric in _meant(evaluations[title], wanted, subject, gate.vs):
                 yield Demand(title, metric.name, evaluations[title].method, gate)
+
+
+def _on(patterns: Sequence[str], subject: str) -> bool:
+    return any(fnmatchcase(subject, pattern) for pattern in patterns)
 
 
 def _meant(asked: Evaluation, wanted: str, subject: str, vs: str | None) -> list[Metric]:
@@ -134,7 +140,12 @@ def _inputs(desk: Desk, variant: str, subject: str, demands: Sequence[Demand]) -
 
 def _tell_problems(desk: Desk) -> None:
     evaluations = _evaluations(desk.family)
+    shipped = sorted({subject for variant in desk.family.variants.values() for subject in subjects(variant)} - {BASE})
     for number, gate in enumerate(desk.family.gates):
+        for place, pattern in enumerate(gate.on):
+            if not any(_on([pattern], subject) for subject in shipped):
+                hint = near(pattern, shipped) or f" There is: {', '.join(shipped)}."
+                desk.problem(f"gates[{number}].on[{place}]", f"nothing of this family is called '{pattern}'.{hint}")
         title, _, wanted = gate.metric.rpartition(".")
         if title in desk.family.evaluate and title not in evaluations:
             continue  # its own problem was told

@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from variantforge.errors import IntegrityError, Locked
-from variantforge.fsops import make_folder, move_in, remove_tree, sweep_temps, temp_sibling, write_json
+from variantforge.fsops import (
+    make_folder,
+    move_in,
+    remove_tree,
+    sweep_temps,
+    telling_disk_errors,
+    temp_sibling,
+    write_json,
+)
 from variantforge.step import Artifact, Step
 from variantforge.store.manifest import MANIFEST, Manifest
 
@@ -102,7 +110,8 @@ class Store:
         make_folder(self.root)
         lock = FileLock(self.root / "lock")
         try:
-            lock.acquire(timeout=0)
+            with telling_disk_errors(self.root):
+                lock.acquire(timeout=0)
         except Timeout:
             raise self._locked_by() from None
         try:

@@ -80,10 +80,12 @@ class Reading:
 
     def _prove_columns(self, table: Table) -> None:
         """A header is known before the rows: what it lacks is told once, not once a row."""
-        if table.columns is not None and self._shape is not None:
-            for column in self._shape.needed + self._shape.named:
-                if column not in table.columns:
-                    raise self._missing(table.name, column, table.columns)
+        if table.columns is None:
+            return
+        needed = self._shape.needed + self._shape.named if self._shape else tuple(self._section.columns.values())
+        for column in needed:
+            if column not in table.columns:
+                raise self._missing(table.name, column, table.columns)
 
     def _prove_named_columns_were_met(self) -> None:
         for column in self._section.columns.values():
