@@ -6,6 +6,7 @@ Every field changes some step's key, unless it is marked ``metadata``: then it n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -27,8 +28,12 @@ class Section(BaseModel):
         Leaving defaults out lets a new field arrive without moving old keys; a *changed* default
         therefore asks for a new version of the stage that reads it.
         """
-        kept = {name for name, field in type(self).model_fields.items() if not is_metadata(field)}
-        return self.model_dump(mode="json", include=kept, exclude_defaults=True, by_alias=True)
+        return self.model_dump(mode="json", include=_bytes_depend_on(type(self)), exclude_defaults=True, by_alias=True)
+
+
+@cache
+def _bytes_depend_on(section: type[Section]) -> set[str]:
+    return {name for name, field in section.model_fields.items() if not is_metadata(field)}
 
 
 def is_metadata(field: Any) -> bool:
