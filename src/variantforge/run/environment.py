@@ -122,11 +122,12 @@ def device() -> Finding:
 
 def tried() -> Iterator[Finding]:
     """The device as torch sees it, and every heavy library really imported."""
-    yield _tried("torch")
-    try:
-        import torch
-    except Exception:
+    found = _tried("torch")
+    yield found
+    if found.state != "ok":  # nothing else loads without it, and its own finding says why
         return
+    import torch
+
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"

@@ -85,8 +85,14 @@ def _dequantized(slim: Path, header: GgufHeader, name: str) -> Any:
                 local_files_only=True,
                 output_loading_info=True,
             )
+    except MemoryError:
+        raise
     except Exception as error:  # an unknown architecture comes as ValueError, KeyError, NotImplementedError, ...
-        raise BaseError(f"{name} cannot be read as a model", why=str(error)[:300]) from error
+        raise BaseError(
+            f"{name} cannot be read as a model",
+            why=f"{type(error).__name__}: {str(error)[:300]}",
+            next="point base.model at the same model as safetensors (a folder, or its Hub id)",
+        ) from error
     if missing := sorted(report["missing_keys"]):
         raise BaseError(f"{name} lacks {len(missing)} tensors of its architecture", why=", ".join(missing[:3]))
     return _clean(loaded)
