@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from variantforge.refs import Ref
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-Scalar = str | int | float | bool | None
 
 
 class Section(BaseModel):

@@ -168,21 +168,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for filter in (
-        code,
-        literal,
-        word,
-        figure,
-        percent,
-        size,
-        reading,
-        value,
-        metric,
-        count,
-        subject,
-        hub_link,
-        hub_dataset,
-    ):
+    for filter in _FILTERS:
         made.filters[filter.__name__] = filter
     return made
 
