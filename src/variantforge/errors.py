@@ -33,17 +33,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+def printable(text: str) -> str:
+    """``text`` with everything a terminal would obey, not show, written as an escape; line ends stay."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+
+
 class VariantforgeError(Exception):
     """A failure told as a short letter: what happened, why, and what to type next.
 
-    ``what`` is one sentence. ``why`` explains it (may span lines). ``next`` is a command or an edit.
+    ``what`` is one sentence. ``why`` explains it (may span lines). ``next`` is a command or an edit. They quote what
+    was read from files and from the Hub, so each is made printable here, once for all errors.
     """
 
     exit_code = 1
 
     def __init__(self, what: str, *, why: str = "", next: str = "") -> None:
-        super().__init__(what)
-        self.what, self.why, self.next = what, why, next
+        self.what, self.why, self.next = printable(what), printable(why), printable(next)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         parts = [self.what, self.why, f"Next: {self.next}" if self.next else ""]

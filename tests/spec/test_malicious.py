@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.spec.family import SMALL, load
@@ -155,6 +155,7 @@ leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
         leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=6), max_leaves=30
     )
 )
+@example({"base": "\x1b"})  # the proposed "./<escape>" was printed as it is
 @fuzz
 def test_any_shape_under_known_keys_gives_a_spec_or_a_spec_error(tmp_path: Path, value: object) -> None:
     read(tmp_path, json.dumps({"family": "f", "base": {"model": "./b"}, "x": value}))
