@@ -19,12 +19,14 @@ PACKAGE = "variantforge"
 LADDER = [
     {"errors"},
     {"hashing", "refs", "registry", "fsops"},
+    {"licences"},
     {"spec"},
     {"step"},
     {"stages"},
     {"plan"},
     {"store"},
     {"run"},
+    {"release"},
     {"cli"},
 ]
 RUNG = {room: height for height, rooms in enumerate(LADDER) for room in rooms}

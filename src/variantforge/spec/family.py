@@ -225,6 +225,19 @@ class PublishSpec(Section):
     repo: str = Field("{family}-{variant}", description="name of a repo; {family} and {variant} are filled in")
     artifacts: list[Form] = Field(["merged", "adapter", "gguf", "nf4"], description="what to publish of each variant")
     collection: str | None = Field(None, description="title of the page that links the family")
+    index: str = metadata(
+        "{family}",
+        description="repo on the Hub that holds the family page and release.json; {family} is filled in",
+        pattern=r"^[A-Za-z0-9{][\w.{}-]*$",
+        max_length=96,
+    )
+    channel: Literal["stable", "candidate"] = metadata(
+        "stable", description="where a release on the Hub becomes visible: branch main, or branch candidate"
+    )
+    visibility: Literal["public", "private"] = metadata("public", description="who sees the repos on the Hub")
+    gated: Literal["no", "auto", "manual"] = metadata(
+        "no", description="whether people must ask for access on the Hub, and who grants it"
+    )
     language: list[str] = Field(["en"], description="language codes for cards")
     tags: list[str] = Field([], description="further tags for cards")
 
