@@ -109,7 +109,13 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "PublishSpec.collection": ("publish.collection", "Title", {"card"}),
     "PublishSpec.language": ("publish.language", ["de"], {"card"}),
     "PublishSpec.tags": ("publish.tags", ["tag"], {"card"}),
+    "PublishSpec.to": ("publish.to", "hub", {"publish"}),
+    "PublishSpec.index": ("publish.index", "{family}-all", {"publish"}),
+    "PublishSpec.channel": ("publish.channel", "candidate", {"publish"}),
+    "PublishSpec.visibility": ("publish.visibility", "private", {"publish"}),
+    "PublishSpec.gated": ("publish.gated", "auto", {"publish"}),
 }
+ON_HUB = {"PublishSpec.to", "PublishSpec.index", "PublishSpec.channel", "PublishSpec.visibility", "PublishSpec.gated"}
 # Keys that change no step's key, and the test that shows what they do instead.
 ELSEWHERE = {
     "BaseSpec.revision": "tests/plan/test_pin.py: a revision is resolved to the commit that is pinned",
@@ -119,7 +125,6 @@ ELSEWHERE = {
     "TrainSpec.method": "tests/test_specs.py: a method is looked up; one exists so far",
     "PerplexityParams.runtime_positions": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
     "PerplexityParams.runtime_tolerance": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
-    "PublishSpec.to": "tests/test_specs.py: a publisher is looked up; one exists so far",
     "PublishSpec.path": "below: a place, not bytes; the published folder is written anew when it is not there",
 }
 CONTAINERS = {
@@ -194,8 +199,10 @@ def keys_by_stage(plan: Plan) -> dict[str, set[str]]:
 @pytest.mark.parametrize("key", CASES)
 def test_a_changed_key_changes_steps_and_none_before_them(key: str, folder: Path) -> None:
     path, value, stages = CASES[key]
-    before = keys_by_stage(plan_of(folder, FAMILY))
-    after = keys_by_stage(plan_of(folder, changed(FAMILY, path, value)))
+    family = changed(FAMILY, "publish.namespace", "acme") if key in ON_HUB else FAMILY
+    family = changed(family, "publish.to", "hub") if key in ON_HUB - {"PublishSpec.to"} else family
+    before = keys_by_stage(plan_of(folder, family))
+    after = keys_by_stage(plan_of(folder, changed(family, path, value)))
     for stage in stages:
         assert after[stage] != before[stage], f"{path} does not reach {stage}"
     first = min(ORDER.index(stage) for stage in stages)

@@ -127,7 +127,8 @@ def _sentence(detail: Any) -> str:
     return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
 
 
-_PATTERNS = {
+_PATTERNS = {  # the first row that fits is told
+    "^[A-Za-z0-9]*(": "letters, digits, '.', '_', '-' and {family} are wanted",
     "^[a-z0-9]": "a name is written with a-z, 0-9, '.', '_' and '-', and starts with a letter or a digit",
     "^[A-Za-z0-9]": "letters, digits, '.', '_' and '-' are wanted, and a letter or a digit first",
     r"^\d+\.": "a version like 1.2.0 is wanted",

@@ -221,14 +221,15 @@ Form = Literal["merged", "adapter", "gguf", "nf4"]
 class PublishSpec(Section):
     to: str = Field("folder", description="a row of PUBLISHERS")
     path: str = Field("./published", description="the folder to publish into, relative to the family file")
-    namespace: str = Field("local", pattern=r"^[A-Za-z0-9][\w.-]*$", description="user or organisation in repo names")
+    namespace: str = Field("local", pattern=r"^[A-Za-z0-9][\w.-]*$", description="user or organisation on the Hub")
     repo: str = Field("{family}-{variant}", description="name of a repo; {family} and {variant} are filled in")
     artifacts: list[Form] = Field(["merged", "adapter", "gguf", "nf4"], description="what to publish of each variant")
     collection: str | None = Field(None, description="title of the page that links the family")
     index: str = metadata(
         "{family}",
         description="repo on the Hub that holds the family page and release.json; {family} is filled in",
-        pattern=r"^[A-Za-z0-9{][\w.{}-]*$",
+        pattern=r"^[A-Za-z0-9]*(\{family\})?[A-Za-z0-9._-]*$",
+        min_length=1,
         max_length=96,
     )
     channel: Literal["stable", "candidate"] = metadata(

@@ -490,17 +490,6 @@ def test_a_page_edited_to_the_same_length_is_drift(tmp_path: Path) -> None:
 # --- planning ---------------------------------------------------------------------------------------------------
 
 
-def test_the_hub_is_told_to_be_not_there_yet(tmp_path: Path) -> None:
-    made_family = family(tmp_path, {"publish": {"to": "hub"}})
-    assert made_family.problems == [
-        (
-            "publish.to",
-            "unknown publisher 'hub'. Known: folder. Publishing to the Hub is not there yet: write 'folder'.",
-        )
-    ] * len(made_family.problems)
-    assert not [place for place in made_family.desk.places if place.stage == "publish"]
-
-
 def test_a_mistyped_publisher_is_answered_with_the_near_one(tmp_path: Path) -> None:
     key, text = family(tmp_path, {"publish": {"to": "foldr"}}).problems[0]
     assert (key, text) == ("publish.to", "unknown publisher 'foldr'. Did you mean 'folder'?")

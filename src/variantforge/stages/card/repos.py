@@ -52,6 +52,11 @@ def repos_of(family: FamilySpec) -> list[Repo]:
     return [repo(family, name, form) for name, variant in family.variants.items() for form in forms_of(family, variant)]
 
 
+def index_of(family: FamilySpec) -> str:
+    """The repo on the Hub that holds the family page and the record of releases."""
+    return f"{family.publish.namespace}/{family.publish.index.format(family=family.family)}"
+
+
 def formats_of(variant: VariantSpec, form: Form) -> list[str]:
     """The quantized formats that one repo holds: all GGUF types together, NF4 alone, else none."""
     if form == "gguf":
@@ -67,6 +72,11 @@ def gguf_file(family: FamilySpec, variant: str, format: str) -> str:
 def naming_problems(family: FamilySpec) -> Iterator[str]:
     """What is wrong with the names: not a repo name, or one name for two different things."""
     taken = {PAGE.lower(): "the family page", PAGE_MANIFEST.lower(): "the family's manifest"}
+    if family.publish.to == "hub":
+        index = index_of(family).rpartition("/")[2]
+        taken = {index.lower(): "the family's index repo (publish.index)"}
+        if not _NAME.fullmatch(index):
+            yield f"{index!r}, the family's index repo (publish.index), is no repo name"
     forms: dict[str, Form] = {}
     for each in repos_of(family):
         what, name = f"the {each.form} repo of '{each.variant}'", each.name.lower()

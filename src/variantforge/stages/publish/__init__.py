@@ -10,5 +10,7 @@ if TYPE_CHECKING:
     from variantforge.stages.publish.stage import Publisher
 
 PUBLISHERS: Registry[type[Publisher]] = Registry(
-    "publishers", "publisher", {"folder": "variantforge.stages.publish.folder:Folder"}
+    "publishers",
+    "publisher",
+    {"folder": "variantforge.stages.publish.folder:Folder", "hub": "variantforge.stages.publish.hub:Hub"},
 )

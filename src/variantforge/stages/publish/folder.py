@@ -36,10 +36,15 @@ _SMALL_BYTES = 1 << 20  # files people edit by hand; larger ones are compared by
 class Folder:
     """``publish.to: folder``."""
 
+    at_key = "publish.path"
+
     def hints(self, desk: Desk) -> dict[str, Any]:
         path = Path(desk.family.publish.path).expanduser()
         # Path.resolve would ask the disk, for each of thousands of steps; the family's folder is resolved already.
         return {"folder": os.path.normpath(desk.folder / path)}
+
+    def family_params(self, desk: Desk) -> dict[str, Any]:
+        return {}
 
     def problem(self, step: Step) -> str:
         is_page = step.params["form"] == "family"
@@ -66,7 +71,7 @@ class Folder:
             for left in _temps(folder):
                 remove_tree(left)
 
-    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Digest]:
+    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         root = _root(context.step)
         with _telling_where(root):
             make_folder(root)
@@ -79,7 +84,7 @@ class Folder:
                 write_text(root / name, texts[name])
                 for left in _temps(root / name):
                     remove_tree(left)
-        return {name: digest_of(text) for name, text in texts.items()}
+        return {"repo": None, "files": {name: digest_of(text) for name, text in texts.items()}}
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         files: dict[str, Digest] = artifact.facts["files"]

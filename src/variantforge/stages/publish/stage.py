@@ -24,10 +24,15 @@ from variantforge.step import Artifact, Step, StepContext
 
 
 class Publisher(Protocol):
-    """Brings finished repos to one kind of place."""
+    """Brings finished repos to one kind of place. ``at_key`` is the key of the file that says where."""
+
+    at_key: str
 
     def hints(self, desk: Desk) -> Mapping[str, Any]:
         """Where this family goes: kept in the step's hints, since it changes no byte."""
+
+    def family_params(self, desk: Desk) -> Mapping[str, Any]:
+        """What the family's own step has to know beside the family's name and version."""
 
     def problem(self, step: Step) -> str:
         """What stands in the way already now, as a sentence, or ''. Asked while planning; reads little."""
@@ -35,8 +40,8 @@ class Publisher(Protocol):
     def publish_repo(self, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
         """Makes ``files`` the repo's whole content, ``variantforge.json`` last. Raises PublishError."""
 
-    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Digest]:
-        """Writes the family page and its manifest beside the repos; returns both files' digests."""
+    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes the family page; returns facts: at least ``repo`` (None: it has none) and ``files`` with digests."""
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         """How the published state differs from the release, naming the file, or ''."""
@@ -53,14 +58,15 @@ class Publish:
     def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
         to = desk.family.publish.to
         if to not in PUBLISHERS:
-            known = f"Publishing to the Hub is not there yet: write '{next(iter(PUBLISHERS))}'." if to == "hub" else ""
-            desk.problem("publish.to", f"{PUBLISHERS.unknown(to)} {known}".strip())
+            desk.problem("publish.to", PUBLISHERS.unknown(to))
             return
         publisher = PUBLISHERS.load(to)()
         for place, params, inputs in self._wanted(desk, name, variant):
+            if name is None:
+                params = {**params, **publisher.family_params(desk)}
             step = Step(self.name, self.version, to, params, inputs, hints=publisher.hints(desk))
             if problem := publisher.problem(step):
-                desk.problem("publish.path", problem)
+                desk.problem(publisher.at_key, problem)
             desk.add(place, step)
 
     def _wanted(
@@ -87,8 +93,8 @@ class Publish:
     def do(self, context: StepContext) -> None:
         publisher, card = PUBLISHERS.load(context.step.method)(), context.inputs["card"]
         if context.step.params["form"] == "family":
-            digests = publisher.publish_page(context, (card.path / PAGE).read_text(), card.facts)
-            release = {"repo": None, "files": digests, "withheld": {}}
+            page = publisher.publish_page(context, (card.path / PAGE).read_text(), card.facts)
+            release = {"withheld": {}, **page}
         else:
             contents = contents_of(context)
             digests = {name: digest_of(content) for name, content in sorted(contents.files.items())}

@@ -1,0 +1,74 @@
+"""Laying repos out for the Hub: each whole, as ``repo/`` in the artifact. Nothing here touches the network.
+
+``release`` brings what was laid out to the Hub, all repos as one; so a release can be repeated, resumed and taken
+back without a step being run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from variantforge.errors import IntegrityError, Interrupted
+from variantforge.fsops import link_or_copy, write_text
+from variantforge.hashing import file_digest
+from variantforge.stages.card.params import LOCAL
+from variantforge.stages.card.repos import PAGE, index_of
+from variantforge.stages.publish.release import MANIFEST, Content, Digest, digest_of
+from variantforge.stages.stage import Desk
+from variantforge.step import Artifact, Step, StepContext
+
+REPO = "repo"  # the folder in the artifact that is the repo to be
+
+
+class Hub:
+    """``publish.to: hub``."""
+
+    at_key = "publish.namespace"
+
+    def hints(self, desk: Desk) -> dict[str, Any]:
+        return {}
+
+    def family_params(self, desk: Desk) -> dict[str, Any]:
+        publish = desk.family.publish
+        return {
+            "repo": index_of(desk.family),
+            "channel": publish.channel,
+            "visibility": publish.visibility,
+            "gated": publish.gated,
+        }
+
+    def problem(self, step: Step) -> str:
+        namespace = str(step.params["repo"]).partition("/")[0]
+        if namespace == LOCAL:
+            return "missing: the user or organisation on the Hub that the repos belong to, for example acme"
+        return ""
+
+    def publish_repo(self, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
+        total, done = sum(digest["size_bytes"] for digest in digests.values()), 0
+        for name, digest in digests.items():
+            if context.stopping():
+                raise Interrupted("stopped while a repo was laid out; nothing was published")
+            _lay(files[name], context.out / REPO / name, digest)
+            done += digest["size_bytes"]
+            context.progress(done, total, "bytes", file=name)
+        write_text(context.out / REPO / MANIFEST, str(files[MANIFEST]))
+
+    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        write_text(context.out / REPO / PAGE, page)
+        return {"repo": context.step.params["repo"], "files": {PAGE: digest_of(page)}}
+
+    def stale(self, step: Step, artifact: Artifact) -> str:
+        """Never: what the Hub holds is compared by ``release``, whatever was laid out here."""
+        return ""
+
+
+def _lay(content: Content, target: Path, digest: Digest) -> None:
+    """A link to the artifact's file where the disk can, read once more: what is released is what was measured."""
+    if isinstance(content, str):
+        write_text(target, content)
+    else:
+        link_or_copy(content, target)
+    if file_digest(target) != digest["sha256"]:
+        raise IntegrityError(f"the copy of {target.name} differs from what was to be published", next="run it again")
