@@ -215,3 +215,12 @@ def test_without_the_hub_a_branch_cannot_be_pinned_and_the_way_out_is_told() -> 
         Resolver().pin(Ref.parse("org/name@main"))
     assert "40-digit commit" in str(caught.value)
     assert "hf download org/name" in str(caught.value)
+
+
+def test_a_locked_ref_is_taken_at_its_commit_without_asking_the_hub() -> None:
+    ref, commit = Ref.parse("acme/x@main"), "ab" * 20
+    resolver = Resolver(locked={(ref, "model"): commit})
+    assert resolver.pin(ref).at == f"hub:acme/x@{commit}"
+    for other, repo_type in ((ref, "dataset"), (Ref.parse("acme/x"), "model")):
+        with pytest.raises(UsageError, match="cannot be asked"):
+            resolver.pin(other, repo_type)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -31,12 +31,19 @@ _SETTLED_NS = 50_000_000  # a file changed within the last 50 ms may change agai
 class Resolver:
     """``folder`` is where relative paths start; ``cache`` a file that keeps digests between runs (None: keep none).
 
-    ``hash_file`` reads a file's bytes; a test counts its calls. Call ``close()`` once, at the end of planning.
+    ``hash_file`` reads a file's bytes; a test counts its calls. ``locked`` holds commits of refs on the Hub: those are
+    taken without asking it. Call ``close()`` once, at the end of planning.
     """
 
     def __init__(
-        self, cache: Path | None = None, *, folder: Path = Path(), hash_file: Callable[[Path], str] = file_digest
+        self,
+        cache: Path | None = None,
+        *,
+        folder: Path = Path(),
+        hash_file: Callable[[Path], str] = file_digest,
+        locked: Mapping[tuple[Ref, RepoType], str] | None = None,
     ) -> None:
+        self._locked = locked or {}
         self.folder, self._cache, self._hash_file = folder, cache, hash_file
         self._known = _read_cache(cache)
         self._changed = False
@@ -70,7 +77,7 @@ class Resolver:
 
     def _resolve(self, ref: Ref, repo_type: RepoType) -> Pin:
         if ref.kind == "hub":
-            commit = _commit(ref, repo_type)
+            commit = self._locked.get((ref, repo_type)) or _commit(ref, repo_type)
             return Pin(f"hub:{commit}", f"hub:{ref.name}@{commit}")
         path = _package_file(ref.name) if ref.kind == "package" else self._absolute(Path(ref.name).expanduser())
         return self._folder_pin(path, repo_type) if path.is_dir() else self._file_pin(path)
