@@ -17,6 +17,15 @@ VariantforgeError                    1   something failed; the message says what
 │   ├── QuantizeError                    a file in the wanted format could not be made or read back
 │   ├── EvaluateError                    a measurement could not be taken; never turned into a score
 │   └── PublishError                     what was to be published could not be written whole
+├── HubError                         1   the Hub did not do what was asked
+│   ├── NoAccess                         it does not know the token, or the token may not do this
+│   ├── NotOnHub                         there is no such repo, revision or file, or it is hidden from this token
+│   ├── MovedHead                        somebody else has written to the branch
+│   ├── NameTaken                        a tag of that name points at another commit
+│   ├── RateLimited                      it asks to wait longer than this command waits
+│   ├── HubUnreachable                   no answer, or no useful one, for longer than this command waits
+│   ├── TooLarge                         it does not take that much in one commit
+│   └── BadRequest                       it says that what was sent is wrong
 ├── GateFailed                       3   measured, and not good enough to ship
 ├── DriftFound                       4   the published state is not what was released
 ├── Interrupted                      5   stopped on request; the same command goes on from here
@@ -151,6 +160,44 @@ class EvaluateError(StepError):
 
 
 class PublishError(StepError):
+    pass
+
+
+class HubError(VariantforgeError):
+    pass
+
+
+class NoAccess(HubError):
+    pass
+
+
+class NotOnHub(HubError):
+    pass
+
+
+class MovedHead(HubError):
+    """``head`` is the commit the branch is at now, None when that could not be read."""
+
+    head: str | None = None
+
+
+class NameTaken(HubError):
+    pass
+
+
+class RateLimited(HubError):
+    pass
+
+
+class HubUnreachable(HubError):
+    pass
+
+
+class TooLarge(HubError):
+    pass
+
+
+class BadRequest(HubError):
     pass
 
 

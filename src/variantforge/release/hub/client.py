@@ -1,0 +1,326 @@
+"""``Hub``: everything that is asked of the Hub, and done to it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import quote
+
+from variantforge.errors import HubError, IntegrityError, NameTaken, NoAccess, NotOnHub
+from variantforge.fsops import writing
+from variantforge.release.hub.account import Credentials
+from variantforge.release.hub.budget import Budget
+from variantforge.release.hub.collections import Collections
+from variantforge.release.hub.commits import commit
+from variantforge.release.hub.digest import same
+from variantforge.release.hub.facts import Account, Commit, Content, RemoteFile, RemoteRepo, Verdict
+from variantforge.release.hub.retry import Caller, Patience
+from variantforge.release.hub.wire import AGENT, Secrets, Wire
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+T = TypeVar("T")
+Visibility = Literal["public", "private"]
+Gated = Literal["no", "auto", "manual"]
+_MIB = 1 << 20
+
+
+class Hub:
+    """The Hub at one endpoint, with the credentials of this environment.
+
+    ``endpoint`` and ``token`` None: from HF_ENDPOINT, and by huggingface_hub's own rules; a token of ``""`` is none.
+    ``tell`` hears one line for every wait. ``stopping`` is polled while waiting: true raises Interrupted.
+    ``budget`` counts commits; hand in one fed by the journal. Every method raises HubError (see errors.py).
+    Repos are models. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        token: str | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        budget: Budget | None = None,
+        patience: Patience | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+        self.budget = budget or Budget()
+        secrets = Secrets()
+        self.scrub = secrets.scrub
+        self._credentials = Credentials(self.endpoint, secrets, token)
+        self._caller = Caller(secrets, patience=patience or Patience(), tell=tell, stopping=stopping, pause=pause)
+        self._wire = Wire(self.budget, secrets)
+        self._wire.install()
+        self._api: HfApi | None = None
+        self.collections = Collections(self)
+
+    def __repr__(self) -> str:
+        return f"Hub({self.endpoint}, {self._credentials.kind})"
+
+    # ---- who we are
+
+    def account(self) -> Account:
+        """Raises NoAccess when the Hub does not know the token."""
+        if self._credentials.kind != "user":
+            return Account(self._credentials.kind)
+        found = self.ask("asking the Hub who this token belongs to", lambda api: api.whoami(token=self.user_token()))
+        orgs = {str(org["name"]): str(org.get("roleInOrg", "")) for org in found.get("orgs", [])}
+        role = str(found.get("auth", {}).get("accessToken", {}).get("role", ""))
+        return Account("user", str(found["name"]), orgs, role)
+
+    def may_write(self, repo: str) -> Verdict:
+        """Whether a release may write to this repo, as far as can be told without writing."""
+        from variantforge.release.hub.access import may_write
+
+        return may_write(self.account(), repo)
+
+    def page(self, repo: str) -> str:
+        """Address of a repo for people."""
+        return f"{self.endpoint}/{repo}"
+
+    # ---- what is there
+
+    def repo(self, repo: str) -> RemoteRepo | None:
+        """None when it does not exist, or is hidden from this token (the Hub does not tell which)."""
+        try:
+            info = self.ask_repo(repo, f"looking at {repo}", lambda api, token: api.model_info(repo, token=token))
+            refs = self.ask_repo(
+                repo, f"reading the branches of {repo}", lambda api, token: api.list_repo_refs(repo, token=token)
+            )
+        except NotOnHub:
+            return None
+        return RemoteRepo(
+            id=repo,
+            private=bool(info.private),
+            gated=info.gated if info.gated in ("auto", "manual") else "no",
+            branches={ref.name: ref.target_commit for ref in refs.branches},
+            tags={ref.name: ref.target_commit for ref in refs.tags},
+        )
+
+    def tree(self, repo: str, revision: str) -> dict[str, RemoteFile]:
+        """All files of a revision, by path. Raises NotOnHub when there is no such revision."""
+        from huggingface_hub.hf_api import RepoFile
+
+        entries = self.ask_repo(
+            repo,
+            f"listing the files of {repo} at {revision}",
+            lambda api, token: list(api.list_repo_tree(repo, recursive=True, revision=revision, token=token)),
+        )
+        return {
+            entry.path: RemoteFile(entry.path, entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
+            for entry in entries
+            if isinstance(entry, RepoFile)
+        }
+
+    def head(self, repo: str, branch: str) -> str | None:
+        """The oid of a branch's head; None when there is no such branch (or repo)."""
+        found = self.repo(repo)
+        return found.branches.get(branch) if found else None
+
+    def history(self, repo: str, branch: str, n: int = 20) -> list[Commit]:
+        """The newest ``n`` commits of a branch or revision, newest first."""
+        doing = f"reading the history of {repo} at {branch}"
+        found = self.ask_repo(repo, doing, lambda api, token: list(islice(_commits(api, repo, branch, token), n)))
+        return [_commit_of(item) for item in found]
+
+    def read(self, repo: str, revision: str, path: str, limit_bytes: int = 16 * _MIB) -> bytes:
+        """A small file's bytes. Raises NotOnHub, or IntegrityError when it is longer than ``limit_bytes``."""
+        doing = f"reading {path} of {repo} at {revision}"
+
+        def fetch(api: HfApi, token: str | Literal[False]) -> bytes:
+            return b"".join(_stream(api, repo, revision, path, token, limit_bytes))
+
+        return self.ask_repo(repo, doing, fetch)
+
+    def download(self, repo: str, revision: str, file: RemoteFile, to: Path) -> Path:
+        """Writes a file of ``tree()`` to the path ``to``. Raises IntegrityError when other bytes came than promised."""
+        doing = f"downloading {file.path} of {repo} at {revision}"
+
+        def fetch(api: HfApi, token: str | Literal[False]) -> None:
+            with writing(to) as out:
+                for piece in _stream(api, repo, revision, file.path, token, file.size_bytes):
+                    out.write(piece)
+
+        self.ask_repo(repo, doing, fetch)
+        if not same(file, to):
+            raise IntegrityError(
+                f"{repo} serves other bytes for {file.path} than its tree at {revision} names",
+                why=f"{to.stat().st_size} bytes came; {file.size_bytes} with {file.sha256 or file.git_oid} are named",
+                next=f"look at {self.page(repo)}/tree/{revision}, and run the same command again",
+            )
+        return to
+
+    # ---- what is changed
+
+    def create_repo(self, repo: str, *, private: bool = True) -> None:
+        """Makes a model repo; nothing happens when it is there. A Trusted Publisher cannot: HF_TOKEN is used."""
+
+        def there() -> bool | None:
+            return True if self.repo(repo) else None
+
+        if there():
+            return
+        if not self.user_token():
+            raise NoAccess(
+                f"{repo} does not exist, and there is no token that can create it",
+                why="A Trusted Publisher's token holds for one repo that exists." if self.is_oidc() else "",
+                next=f"hf repos create {repo} --private",
+            )
+        self.ask(
+            f"creating {repo}",
+            lambda api: api.create_repo(repo, private=private, exist_ok=True, token=self.user_token()),
+            there,
+        )
+
+    def create_branch(self, repo: str, branch: str, revision: str) -> None:
+        """Nothing happens when the branch is there, wherever it points."""
+        self.ask_repo(
+            repo,
+            f"making the branch {branch} of {repo}",
+            lambda api, token: api.create_branch(repo, branch=branch, revision=revision, exist_ok=True, token=token),
+        )
+
+    def delete_branch(self, repo: str, branch: str) -> None:
+        """Nothing happens when there is no such branch."""
+        with suppress(NotOnHub):
+            self.ask_repo(
+                repo,
+                f"taking away the branch {branch} of {repo}",
+                lambda api, token: api.delete_branch(repo, branch=branch, token=token),
+            )
+
+    def tag(self, repo: str, tag: str, oid: str, message: str = "") -> None:
+        """Tags a commit; nothing happens when the tag points there. Raises NameTaken when it points elsewhere."""
+        if self._tagged(repo, tag, oid):
+            return
+        self.ask_repo(
+            repo,
+            f"tagging {repo} {tag}",
+            lambda api, token: api.create_tag(
+                repo, tag=tag, revision=oid, tag_message=message or None, exist_ok=True, token=token
+            ),
+        )
+        if not self._tagged(repo, tag, oid):
+            raise HubError(f"{repo} has no tag {tag} after it was set", next="run the same command again")
+
+    def _tagged(self, repo: str, tag: str, oid: str) -> bool:
+        found = self.repo(repo)
+        at = found.tags.get(tag) if found else None
+        if at is not None and at != oid:
+            raise NameTaken(
+                f"{repo} has a tag {tag} already, at {at[:12]}",
+                why=f"It was to point at {oid[:12]}. Tags are never moved: people pin them.",
+                next="give this release another version",
+            )
+        return at is not None
+
+    def set_visibility(self, repo: str, visibility: Visibility) -> None:
+        self.ask_repo(
+            repo,
+            f"making {repo} {visibility}",
+            lambda api, token: api.update_repo_settings(repo, visibility=visibility, token=token),
+        )
+
+    def set_gated(self, repo: str, gated: Gated) -> None:
+        mode: Any = False if gated == "no" else gated
+        self.ask_repo(
+            repo,
+            f"setting who may read {repo}",
+            lambda api, token: api.update_repo_settings(repo, gated=mode, token=token),
+        )
+
+    def commit(
+        self,
+        repo: str,
+        branch: str,
+        files: Mapping[str, Content],
+        *,
+        message: str,
+        parent: str,
+        trailer: str = "",
+    ) -> str:
+        """Exactly one commit on top of ``parent``, or MovedHead; returns its oid.
+
+        ``files``: path -> bytes, a local Path, ``CopyFrom`` another revision of the same repo, or None to take it
+        away. When nothing would change there is no commit, and the head is returned. ``trailer`` is a line, unique to
+        this wish, by which the commit is known again when the Hub's answer was lost.
+        """
+        return commit(self, repo, branch, files, message=message, parent=parent, trailer=trailer)
+
+    # ---- how it is asked
+
+    def is_oidc(self) -> bool:
+        return self._credentials.kind == "oidc"
+
+    def user_token(self) -> str | Literal[False]:
+        return self._credentials.of_user()
+
+    def ask(self, doing: str, call: Callable[[HfApi], T], landed: Callable[[], T | None] | None = None) -> T:
+        """``call`` with huggingface_hub's client, by the rules of ``retry``."""
+        wait_s = self.budget.request_wait_s()
+        if wait_s > 0:
+            self._caller.wait_for_room(wait_s, "the Hub's limit on requests is reached", doing)
+        return self._caller.attempt(doing, lambda: call(self._hf()), landed)
+
+    def ask_repo(
+        self,
+        repo: str,
+        doing: str,
+        call: Callable[[HfApi, str | Literal[False]], T],
+        landed: Callable[[], T | None] | None = None,
+    ) -> T:
+        """As ``ask``, with the token that holds for this repo."""
+        return self.ask(doing, lambda api: call(api, self._credentials.of_repo(repo)), landed)
+
+    def wait_for_commit(self, doing: str) -> None:
+        """Waits until the hour has room for one more commit, and counts it."""
+        wait_s = self.budget.wait_s()
+        if wait_s > 0:
+            self._caller.wait_for_room(wait_s, f"the limit of {self.budget.per_hour} commits an hour is reached", doing)
+        self.budget.spend()
+
+    def _hf(self) -> HfApi:
+        if self._api is None:
+            from huggingface_hub import HfApi
+
+            from variantforge import __version__
+
+            self._api = HfApi(endpoint=self.endpoint, token=False, library_name=AGENT, library_version=__version__)
+        return self._api
+
+
+def _commits(api: HfApi, repo: str, revision: str, token: str | Literal[False]) -> Any:
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._pagination import paginate
+
+    url = f"{api.endpoint}/api/models/{repo}/commits/{quote(revision, safe='')}"
+    return paginate(url, params={}, headers=build_hf_headers(token=token, library_name=AGENT))
+
+
+def _commit_of(item: Mapping[str, Any]) -> Commit:
+    authors = ", ".join(str(author.get("user", "")) for author in item.get("authors", []))
+    return Commit(str(item["id"]), str(item["title"]), str(item.get("message") or ""), authors, str(item["date"]))
+
+
+def _stream(api: HfApi, repo: str, revision: str, path: str, token: str | Literal[False], limit_bytes: int) -> Any:
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    url = f"{api.endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
+    headers = build_hf_headers(token=token, library_name=AGENT)
+    with get_session().stream("GET", url, headers=headers) as response:
+        hf_raise_for_status(response)
+        came = 0
+        for piece in response.iter_bytes(_MIB):
+            came += len(piece)
+            if came > limit_bytes:
+                raise IntegrityError(f"{repo} serves more than {limit_bytes} bytes for {path} at {revision}")
+            yield piece
