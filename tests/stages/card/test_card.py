@@ -255,7 +255,6 @@ WORDS: list[dict[str, Any]] = [
     {"datasets": {"pairs": {"license": "mit"}}},
     {"datasets": {"stdlib": {"description": "The standard library."}}},
     {"base": {"license": "mit"}},
-    {"version": "1.2.1"},
 ]
 
 
@@ -265,6 +264,13 @@ def test_words_change_cards_and_publications_alone(words: dict[str, Any], tmp_pa
     moved = {place for place, key in before.desk.places.items() if after.desk.places[place] != key}
     assert {place.stage for place in moved} == {"card", "publish"}
     assert Place("publish", None, "family") in moved
+
+
+def test_a_new_version_alone_is_told_by_the_family_page_and_changes_no_repo(tmp_path: Path) -> None:
+    before, after = made(tmp_path / "before"), made(tmp_path / "after", {"version": "1.2.1"})
+    moved = {place for place, key in before.desk.places.items() if after.desk.places[place] != key}
+    assert moved == {Place("card", None, "family"), Place("publish", None, "family")}
+    assert "1.2.1" in after.page()
 
 
 def test_the_place_published_to_is_in_no_key(tmp_path: Path) -> None:

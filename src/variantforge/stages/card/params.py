@@ -19,7 +19,7 @@ def card_params(desk: Desk, this: Repo, base: dict[str, Any]) -> dict[str, Any]:
     family, variant = desk.family, desk.family.variants[this.variant]
     publish = family.publish
     return {
-        "family": {"name": family.family, "version": family.version, "title": title_of(family)},
+        "family": {"name": family.family, "title": title_of(family)},
         "variant": {"name": this.variant, "kind": variant.kind, "description": one_line(variant.description)},
         "repo": this.id,
         "on_hub": publish.namespace != LOCAL,

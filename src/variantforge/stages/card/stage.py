@@ -19,7 +19,7 @@ class Card:
     """Writes README.md. A refused repo gets no README, only facts that say why; so it is not published."""
 
     name = "card"
-    version = 1
+    version = 2
     heavy = False
     takes_refused = True
 

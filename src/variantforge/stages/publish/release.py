@@ -85,11 +85,14 @@ def digest_of(content: Content) -> Digest:
 
 
 def manifest_text(step: Step, files: Mapping[str, Digest]) -> str:
-    """``variantforge.json``: what the repo is, what it was made from, and the digest of every other file."""
+    """``variantforge.json``: what the repo is, what it was made from, and the digest of every other file.
+
+    No version: the tag says it, and a repo that a release leaves as it was stays the same bytes.
+    """
     manifest = {
         "made_by": "variantforge",
         "format": 1,
-        **{name: step.params[name] for name in ("family", "version", "variant", "form", "repo")},
+        **{name: step.params[name] for name in ("family", "variant", "form", "repo")},
         "step": step.key,
         "made_from": dict(step.inputs),
         "files": dict(files),

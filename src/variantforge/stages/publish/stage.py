@@ -72,12 +72,19 @@ class Publish:
     def _wanted(
         self, desk: Desk, name: str | None, variant: VariantSpec | None
     ) -> Iterator[tuple[Place, dict[str, Any], dict[str, str]]]:
-        """The family's page hangs on all cards, not on the publications: refused repos must not keep it back."""
+        """The family's page hangs on all cards, not on the publications: refused repos must not keep it back.
+
+        The version is the page's alone: a release in which a repo is as before leaves that repo's bytes as they are.
+        """
         family = desk.family
-        words = {"family": family.family, "version": family.version, "variant": name}
+        words = {"family": family.family, "variant": name}
         if name is None or variant is None:
             if card := desk.step(Place("card", None, "family")):
-                yield Place(self.name, None, "family"), words | {"form": "family"}, {"card": card.key}
+                yield (
+                    Place(self.name, None, "family"),
+                    words | {"version": family.version, "form": "family"},
+                    {"card": card.key},
+                )
             return
         for form in forms_of(family, variant):
             this = repo(family, name, form)
