@@ -17,6 +17,7 @@ PACKAGE = "variantforge"
 
 # A module may import from its own rung and from those above it.
 LADDER = [
+    {"redact"},
     {"errors"},
     {"hashing", "refs", "registry", "fsops"},
     {"licences"},

@@ -28,6 +28,7 @@ VariantforgeError                    1   something failed; the message says what
 │   └── BadRequest                       it says that what was sent is wrong
 ├── GateFailed                       3   measured, and not good enough to ship
 ├── DriftFound                       4   the published state is not what was released
+│   └── NotAsLocked                      what a family needs is not what its lock holds
 ├── Interrupted                      5   stopped on request; the same command goes on from here
 ├── IntegrityError                   6   stored bytes are not the bytes that were written
 ├── Refused                          7   will not be done: licence, budget, unsafe file, missing sandbox
@@ -41,9 +42,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from variantforge.redact import redacted
+
 
 def printable(text: str) -> str:
-    """``text`` with everything a terminal would obey, not show, written as an escape; line ends stay."""
+    """``text`` without secrets, and with all that a terminal would obey, not show, as an escape; line ends stay."""
+    text = redacted(text)
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
@@ -207,6 +211,10 @@ class GateFailed(VariantforgeError):
 
 class DriftFound(VariantforgeError):
     exit_code = 4
+
+
+class NotAsLocked(DriftFound):
+    pass
 
 
 class Interrupted(VariantforgeError):

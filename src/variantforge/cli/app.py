@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,7 @@ from variantforge import __version__
 from variantforge.cli.options import EXAMPLES_HEADING, STYLE
 from variantforge.cli.output import Output
 from variantforge.errors import Interrupted, UsageError, VariantforgeError
+from variantforge.redact import redacted
 
 COMMANDS = ("init", "check", "plan", "apply", "show", "doctor", "schema")
 _EXAMPLES = EXAMPLES_HEADING + """
@@ -113,7 +115,7 @@ def _misused(out: Output, error: typer.TyperException) -> int:
 def _unexpected(error: Exception, out: Output) -> VariantforgeError:
     """A failure nobody named. Told as a letter too; the trace is one environment variable away."""
     if os.environ.get("VARIANTFORGE_TRACEBACK"):
-        sys.excepthook(type(error), error, error.__traceback__)
+        sys.stderr.write(redacted("".join(traceback.format_exception(error))))
     if isinstance(error, OSError) and error.strerror and error.filename:
         return VariantforgeError(f"{error.filename}: {error.strerror}")
     trace, last = error.__traceback__, "?"

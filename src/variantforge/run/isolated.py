@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from variantforge import redact
 from variantforge.errors import Interrupted, StepError, VariantforgeError
 from variantforge.run.executor import Job
 
@@ -32,7 +33,6 @@ PRELOAD = ("variantforge.run.heavy", "variantforge.cli.app")
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 GRACE_S = 10.0  # what a step gets to save its work after a stop was asked for
 OUTPUT = "output.txt"  # in a step's scratch folder: what libraries printed
-_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "CREDENTIAL")
 _PR_SET_PDEATHSIG = 1
 
 Emit = Callable[[dict[str, Any]], None]
@@ -99,22 +99,31 @@ class Isolated:
 
 
 def tokens_for(job: Job) -> dict[str, str]:
-    """Credentials that a step needs: only one that reads from the Hub gets any."""
+    """Credentials that a step needs: only one that reads from the Hub gets any.
+
+    A Trusted Publisher's token is for the repo it publishes to: bases and datasets are read with HF_TOKEN or the login.
+    """
     if not any(pin.at.startswith("hub:") for pin in job.step.pins.values()):
         return {}
-    return {name: os.environ[name] for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if name in os.environ}
+    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
+    if not token and not os.environ.get("HF_OIDC_RESOURCE"):
+        from huggingface_hub import get_token  # the stored login, renewed where it has to be
+
+        token = get_token()
+    return {"HF_TOKEN": token} if token else {}
 
 
 @contextlib.contextmanager
 def without_secrets() -> Iterator[None]:
     """Takes everything that looks like a credential out of the environment while a child is started."""
-    hidden = {name: value for name, value in os.environ.items() if any(word in name.upper() for word in _SECRETS)}
-    for name in hidden:
-        del os.environ[name]
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(redact.without_secrets(before))
     try:
         yield
     finally:
-        os.environ.update(hidden)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextlib.contextmanager
@@ -150,6 +159,7 @@ def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(tokens)
+    redact.hush_logs()
     _keep_output(job.scratch / OUTPUT)
     asked = False
 

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from variantforge.release.hub.wire import Secrets
+from variantforge.redact import learn
 
 _MARGIN_S = 300  # a token is fetched anew this long before it ends
 
@@ -28,12 +28,12 @@ class _Fetched:
 class Credentials:
     """Holds the tokens; its ``repr`` does not show them. ``token`` given by hand overrides the environment."""
 
-    def __init__(self, endpoint: str, secrets: Secrets, token: str | None = None) -> None:
-        self._endpoint, self._secrets, self._given = endpoint, secrets, token
+    def __init__(self, endpoint: str, token: str | None = None) -> None:
+        self._endpoint, self._given = endpoint, token
         self._fetched: dict[str, _Fetched] = {}
         self._lock = threading.Lock()
         if token:
-            secrets.add(token)
+            learn(token)
 
     def __repr__(self) -> str:
         return f"Credentials({self.kind})"
@@ -50,7 +50,7 @@ class Credentials:
             return self._given or False
         token = (os.environ.get("HF_TOKEN") or "").strip() or (None if _has_oidc() else _of_login())
         if token:
-            self._secrets.add(token)
+            learn(token)
         return token or False
 
     def of_repo(self, repo: str) -> str | Literal[False]:
@@ -65,10 +65,10 @@ class Credentials:
             if known is None or known.ends_at <= time.monotonic():
                 identity = os.environ.get("HF_OIDC_ID_TOKEN") or None
                 if identity:
-                    self._secrets.add(identity)
+                    learn(identity)
                 answer = oidc_login(resource=repo, subject_token=identity, endpoint=self._endpoint)
                 token, lasts_s = str(answer["access_token"]), int(answer.get("expires_in", 3600))
-                self._secrets.add(token)
+                learn(token)
                 # an identity handed in cannot be shown again later, so its token is used to the end
                 margin_s = 0 if identity else _MARGIN_S
                 known = self._fetched[repo] = _Fetched(token, time.monotonic() + lasts_s - margin_s)

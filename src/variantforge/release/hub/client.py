@@ -20,7 +20,7 @@ from variantforge.release.hub.commits import commit
 from variantforge.release.hub.digest import same
 from variantforge.release.hub.facts import Account, Commit, Content, RemoteFile, RemoteRepo, Verdict
 from variantforge.release.hub.retry import Caller, Patience
-from variantforge.release.hub.wire import AGENT, Secrets, Wire
+from variantforge.release.hub.wire import AGENT, Wire
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -53,11 +53,9 @@ class Hub:
     ) -> None:
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
         self.budget = budget or Budget()
-        secrets = Secrets()
-        self.scrub = secrets.scrub
-        self._credentials = Credentials(self.endpoint, secrets, token)
-        self._caller = Caller(secrets, patience=patience or Patience(), tell=tell, stopping=stopping, pause=pause)
-        self._wire = Wire(self.budget, secrets)
+        self._credentials = Credentials(self.endpoint, token)
+        self._caller = Caller(patience=patience or Patience(), tell=tell, stopping=stopping, pause=pause)
+        self._wire = Wire(self.budget)
         self._wire.install()
         self._api: HfApi | None = None
         self.collections = Collections(self)

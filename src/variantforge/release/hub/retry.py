@@ -33,7 +33,8 @@ from variantforge.errors import (
     TooLarge,
     VariantforgeError,
 )
-from variantforge.release.hub.wire import Secrets, Turned
+from variantforge.redact import redacted
+from variantforge.release.hub.wire import Turned
 
 T = TypeVar("T")
 _SLICE_S = 0.5  # how long a request to stop may go unheard
@@ -69,14 +70,13 @@ class Caller:
 
     def __init__(
         self,
-        secrets: Secrets,
         *,
         patience: Patience,
         tell: Callable[[str], None],
         stopping: Callable[[], bool],
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._secrets, self._patience = secrets, patience
+        self._patience = patience
         self._tell, self._stopping, self._pause = tell, stopping, pause
 
     def attempt(self, doing: str, do: Callable[[], T], landed: Callable[[], T | None] | None = None) -> T:
@@ -89,7 +89,7 @@ class Caller:
             except (VariantforgeError, KeyboardInterrupt):
                 raise
             except Exception as error:
-                seen = judge(error, doing, self._secrets)
+                seen = judge(error, doing)
             if landed is not None and (isinstance(seen, Again | MovedHead)) and (done := landed()) is not None:
                 return done
             if not isinstance(seen, Again):
@@ -139,7 +139,7 @@ def _doubling(first_s: float, most_s: float) -> Iterator[float]:
         first_s = min(most_s, first_s * 2)
 
 
-def judge(error: BaseException, doing: str, secrets: Secrets) -> Again | HubError:
+def judge(error: BaseException, doing: str) -> Again | HubError:
     """What a failure of huggingface_hub means. Nothing of the original but its scrubbed words is kept."""
     import httpx2
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, OIDCError
@@ -153,19 +153,19 @@ def judge(error: BaseException, doing: str, secrets: Secrets) -> Again | HubErro
         if isinstance(cause, OIDCError):
             return NoAccess(
                 f"no token for {doing}: the job's identity could not be shown to the Hub",
-                why=secrets.scrub(str(cause)),
+                why=redacted(str(cause)),
                 next="unset HF_OIDC_RESOURCE to use HF_TOKEN, or give the job 'permissions: id-token: write'",
             )
         if isinstance(cause, GatedRepoError):
-            return _named(NoAccess, cause, doing, secrets, "ask for access on the model's page, then: hf auth whoami")
+            return _named(NoAccess, cause, doing, "ask for access on the model's page, then: hf auth whoami")
         if isinstance(cause, HfHubHTTPError):
             kind = _NAMED.get(cause.response.status_code, BadRequest)
-            return _named(kind, cause, doing, secrets, _next_step(kind))
+            return _named(kind, cause, doing, _next_step(kind))
         if isinstance(cause, httpx2.TransportError):
             return Again("down", None, f"no answer from the Hub ({type(cause).__name__})")
     if any(isinstance(cause, ConnectionError) for cause in _causes(error)):
-        return _xet_failed(error, doing, secrets)
-    first = secrets.scrub(str(error)).strip().splitlines() or [type(error).__name__]
+        return _xet_failed(error, doing)
+    first = redacted(str(error)).strip().splitlines() or [type(error).__name__]
     return HubError(f"{doing} failed", why=first[0][:300])
 
 
@@ -176,10 +176,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__ or seen.__context__
 
 
-def _named(kind: type[HubError], error: BaseException, doing: str, secrets: Secrets, next: str) -> HubError:
+def _named(kind: type[HubError], error: BaseException, doing: str, next: str) -> HubError:
     response = getattr(error, "response", None)
     status = f"{response.status_code}" if response is not None else type(error).__name__
-    said = secrets.scrub(getattr(error, "server_message", None) or "").strip()[:500]
+    said = redacted(getattr(error, "server_message", None) or "").strip()[:500]
     return kind(f"{doing}: the Hub answered {status}", why=said, next=next)
 
 
@@ -191,9 +191,9 @@ def _next_step(kind: type[HubError]) -> str:
     }.get(kind, "")
 
 
-def _xet_failed(error: BaseException, doing: str, secrets: Secrets) -> HubError:
+def _xet_failed(error: BaseException, doing: str) -> HubError:
     return HubUnreachable(
         f"{doing}: the Xet transfer failed",
-        why=secrets.scrub(str(error))[:300],
+        why=redacted(str(error))[:300],
         next="if this Hub does not speak Xet, set HF_HUB_DISABLE_XET=1 and run the same command again",
     )

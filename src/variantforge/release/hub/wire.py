@@ -8,13 +8,10 @@ its user agent, and requests of others (transformers loading a model) keep their
 
 from __future__ import annotations
 
-import base64
 import re
-import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from variantforge.redact import hush_logs, redacted
 from variantforge.release.hub.budget import Budget
 
 if TYPE_CHECKING:
@@ -24,7 +21,6 @@ AGENT = "variantforge"
 AGAIN_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _CONNECT_S, _ANSWER_S = 20.0, 120.0  # a commit of many files is answered when the Hub has written them all
 _FOREIGN_WAIT_S = 60  # what others may be told to sleep inside a request of theirs
-_TOKENS = re.compile(r"\b(hf_[A-Za-z0-9_.-]{8,}|eyJ[\w-]{10,}\.[\w-]+(\.[\w-]*)?)|(?<=[Bb]earer )\S+")
 
 
 class Turned(Exception):
@@ -35,47 +31,17 @@ class Turned(Exception):
         self.status, self.wait_s, self.said, self.where = status, wait_s, said, where
 
 
-class Secrets:
-    """Strings that must not get out. ``scrub`` takes them out of a text in plain, base64 and URL form."""
-
-    def __init__(self) -> None:
-        self._forms: set[str] = set()
-        self._lock = threading.Lock()
-
-    def add(self, secret: str) -> None:
-        forms = {secret, quote(secret, safe=""), *_base64_forms(secret)}
-        with self._lock:
-            self._forms |= {form for form in forms if len(form) >= 4}
-
-    def scrub(self, text: str) -> str:
-        with self._lock:
-            forms = sorted(self._forms, key=len, reverse=True)
-        for form in forms:
-            text = text.replace(form, "<token>")
-        return _TOKENS.sub("<token>", text)
-
-
-def _base64_forms(secret: str) -> set[str]:
-    """What of the secret shows in base64 at each of the three offsets it may stand at."""
-    forms = set()
-    for offset in range(3):
-        raw = base64.b64encode(b"\0" * offset + secret.encode()).decode()
-        start = (offset * 8 + 5) // 6
-        end = ((offset + len(secret.encode())) * 8) // 6
-        forms |= {raw[start:end], raw[start:end].replace("+", "-").replace("/", "_")}
-    return forms
-
-
 class Wire:
     """What one ``Hub`` hears on its requests: it feeds the budget and hands requests to try again to ``retry``."""
 
-    def __init__(self, budget: Budget, secrets: Secrets) -> None:
-        self.budget, self.secrets = budget, secrets
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
 
     def install(self) -> None:
         """Makes huggingface_hub's requests go through this wire, for the whole process."""
         from huggingface_hub import set_client_factory
 
+        hush_logs()
         set_client_factory(self._client)
 
     def _client(self) -> httpx2.Client:
@@ -95,7 +61,7 @@ class Wire:
         if response.status_code in AGAIN_STATUSES:
             wait_s = asked_wait_s(response.headers)
             if ours or (wait_s or 0) > _FOREIGN_WAIT_S:
-                said = self.secrets.scrub(response.headers.get("x-error-message", ""))[:300]
+                said = redacted(response.headers.get("x-error-message", ""))[:300]
                 raise Turned(response.status_code, wait_s, said, response.request.url.path)
 
 
@@ -118,6 +84,3 @@ def _seconds_until(date: str) -> float | None:
         return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):
         return None
-
-
-Tell = Callable[[str], None]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from variantforge.errors import EvaluateError, Interrupted
+from variantforge.redact import without_secrets
 
 TOP = 10  # tokens compared at each position
 Expectation = dict[int, float]  # token id -> log-probability, of the TOP likeliest tokens
@@ -67,7 +68,7 @@ def _started(request: IO[str], log: IO[bytes]) -> subprocess.Popen[str]:
         stderr=log,
         text=True,
         # threads that wait must sleep: on a machine that is busy, spinning ones take minutes for a second's work
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "PASSIVE"},
+        env={**without_secrets(os.environ), "PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "PASSIVE"},
     )
 
 
