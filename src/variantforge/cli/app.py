@@ -24,7 +24,7 @@ from variantforge.cli.output import Output
 from variantforge.errors import Interrupted, UsageError, VariantforgeError
 from variantforge.redact import redacted
 
-COMMANDS = ("init", "check", "plan", "apply", "show", "doctor", "schema")
+COMMANDS = ("init", "check", "plan", "apply", "lock", "show", "doctor", "schema")
 _EXAMPLES = EXAMPLES_HEADING + """
   vf init                      write a family file to start from
   vf plan                      what would run, and why

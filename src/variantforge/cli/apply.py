@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from variantforge.cli.options import (
     STYLE,
     File,
     Json,
+    Offline,
     Only,
     Opened,
     StoreFolder,
@@ -39,11 +40,13 @@ _EXAMPLES = (
   vf apply qwen.yaml --only code   one variant and what it needs
   vf apply --until merge           train and merge; formats and publication another day
   vf apply --json > report.json    progress to the terminal, the report to a file
+  vf apply --frozen                with what variantforge.lock holds, or not at all: for CI
 
 \b
 Exit codes:
   0 done or nothing to do   1 a step failed   2 wrong file or arguments   3 a gate refused
-  5 interrupted, the same command goes on   6 damaged bytes   7 refused   8 another apply is at work
+  4 not as locked (--frozen)   5 interrupted, the same command goes on   6 damaged or swapped bytes   7 refused
+  8 another apply is at work
 """
 )
 
@@ -64,6 +67,10 @@ def apply(
     file: File = DEFAULT_FILE,
     until: Until = None,
     only: Only = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Run only with exactly what variantforge.lock holds.")
+    ] = False,
+    offline: Offline = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -71,10 +78,12 @@ def apply(
 
     A failure stops only what depends on it. Ctrl-C saves and stops; the same command goes on from there.
     """
+    from variantforge.cli.lock import look_at_lock
     from variantforge.run.runner import run_plan
 
     out: Output = ctx.obj
-    opened = open_family(file, store, out)
+    opened = open_family(file, store, out, frozen=frozen)
+    look_at_lock(opened, file, out, offline=offline, frozen=frozen)
     selected = opened.plan.select(until=until, only=only or ())
     with reporter_for(out) as reporter:
         report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,11 @@ import typer
 
 from variantforge.cli.output import Output
 from variantforge.cli.words import size
-from variantforge.errors import UsageError, VariantforgeError
+from variantforge.errors import NotAsLocked, UsageError, VariantforgeError
 
 if TYPE_CHECKING:
     from variantforge.plan.build import Plan
+    from variantforge.release.lock.record import Lock
     from variantforge.spec.load import FamilyFile
     from variantforge.store.artifacts import Store
 
@@ -67,16 +68,18 @@ Only = Annotated[
         metavar="VARIANT", help="Only this variant and what it needs; repeatable.", autocompletion=_complete_variant
     ),
 ]
+Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the Hub whether what is locked has moved.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A family file with its plan and the store beside it."""
+    """A family file with its plan, and the store and the lock beside it."""
 
     file: FamilyFile
     store: Store
     plan: Plan
+    lock: Lock | None = None
 
 
 def family_file(path: Path, out: Output) -> Path:
@@ -123,20 +126,49 @@ def store_of(file: Path, store: Path | None) -> Store:
     return Store(root)
 
 
-def open_family(file: Path, store: Path | None, out: Output) -> Opened:
-    """Loads the family and lays out its plan. Raises SpecError with every problem of the file."""
+def open_family(
+    file: Path, store: Path | None, out: Output, *, moving: Collection[str] = (), frozen: bool = False
+) -> Opened:
+    """Loads the family and lays out its plan, names on the Hub at their locked commits but for the parts ``moving``.
+
+    Raises SpecError with every problem of the file, and with ``frozen`` NotAsLocked where a name is not locked.
+    """
     from variantforge.plan.build import build_plan
     from variantforge.plan.pin import Resolver
     from variantforge.spec.load import load_family
 
     path = family_file(file, out)
     loaded, shelf = load_family(path), store_of(path, store)
-    resolver = Resolver(cache=shelf.root / "pins.json", hash_file=lambda path: _read_telling(path, out))
+    lock = _lock_of(loaded, out, file, frozen)
+    resolver = Resolver(
+        cache=shelf.root / "pins.json",
+        hash_file=lambda path: _read_telling(path, out),
+        locked=lock.commits(moving) if lock else None,
+    )
     try:
-        return Opened(loaded, shelf, build_plan(loaded, resolver))
+        return Opened(loaded, shelf, build_plan(loaded, resolver), lock)
     finally:
         with suppress(VariantforgeError, OSError):  # only a cache: a store that cannot be written may still be read
             resolver.close()
+
+
+def _lock_of(loaded: FamilyFile, out: Output, file: Path, frozen: bool) -> Lock | None:
+    """The family's lock, if it has one. Raises NotAsLocked when ``frozen`` demands more of it than there is."""
+    from variantforge.release.lock import lock_path
+
+    path, command = lock_path(loaded.path), again(out, "lock", file)
+    if not path.exists():
+        if frozen:
+            raise NotAsLocked(f"there is no {shown(path)}", why="--frozen runs with a lock only.", next=command)
+        return None
+    from variantforge.release.lock.fit import missing, refuse_misfits
+    from variantforge.release.lock.text import read_lock
+    from variantforge.spec.inherit import inherit
+
+    lock = read_lock(path)
+    if frozen:
+        refuse_misfits(missing(lock, inherit(loaded.spec)), command)
+    return lock
 
 
 def _read_telling(path: Path, out: Output) -> str:

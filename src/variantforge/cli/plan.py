@@ -14,6 +14,7 @@ from variantforge.cli.options import (
     STYLE,
     File,
     Json,
+    Offline,
     Only,
     Opened,
     StoreFolder,
@@ -50,6 +51,7 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 10, not 0, when something would run.")
     ] = False,
+    offline: Offline = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> int:
@@ -57,16 +59,19 @@ def plan(
 
     Every step is reused, run or blocked. The reason names what changed since the last apply.
     """
+    from variantforge.cli.lock import look_at_lock, write_lock_state
     from variantforge.plan.explain import explain
     from variantforge.store.journal import Journal
 
     out: Output = ctx.obj
     opened = open_family(file, store, out)
+    lock = look_at_lock(opened, file, out, offline=offline)
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
     if as_json:
-        out.json(document(opened, decisions))
+        out.json({**document(opened, decisions), **({"lock": lock.document} if lock else {})})
     write(out, opened.plan, decisions, everything)
+    write_lock_state(out, lock, file)
     changes = any(decision.word == "run" for decision in decisions.values())
     if changes:
         out.line(("next:", "cyan"), _apply_command(out))

@@ -35,10 +35,17 @@ def pinned_files(folder: Path, *, model: bool) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.name.lower().startswith(_TELLS_ONLY)
+        if path.is_file() and is_pinned(path.relative_to(folder).as_posix(), model=False)
     )
+
+
+def is_pinned(path: str, *, model: bool) -> bool:
+    """Whether the file at this path below a folder or a repo is one of ``pinned_files``."""
+    *folders, name = path.split("/")
+    if model:
+        return not folders and (name in SMALL_FILES or name == INDEX or name.endswith(".safetensors"))
+    hidden = any(part.startswith(".") for part in (*folders, name))
+    return not hidden and not name.lower().startswith(_TELLS_ONLY)
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -1,0 +1,78 @@
+"""What a family names that is not in the family file itself: bases and data, each with the step that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from variantforge.plan.build import Plan
+from variantforge.plan.pin import RepoType
+from variantforge.refs import Ref
+from variantforge.spec.family import FamilySpec, PythonSourceDataset
+from variantforge.stages import Place
+from variantforge.stages.base.stage import base_of
+from variantforge.step import Pin
+
+Section = Literal["base", "data"]
+PYTHON = "python:"  # sources that are mined, by package or folder: other files than a dataset of the same path has
+
+
+class Need(NamedTuple):
+    """One name, and where a plan holds the bytes that it stood for: a step's place and the role of its pin."""
+
+    section: Section
+    name: str
+    place: Place
+    role: str
+
+    @property
+    def ref(self) -> Ref | None:
+        return None if self.name.startswith(PYTHON) else Ref.parse(self.name)
+
+    @property
+    def hub(self) -> Ref | None:
+        return self.ref if self.ref and self.ref.kind == "hub" else None
+
+    @property
+    def repo_type(self) -> RepoType:
+        return "model" if self.section == "base" else "dataset"
+
+    def pin(self, plan: Plan) -> Pin | None:
+        """The bytes as the plan has them; None for a plan that does not read them."""
+        key = plan.places.get(self.place)
+        return plan.steps[key].pins.get(self.role) if key else None
+
+
+def needs(family: FamilySpec) -> list[Need]:
+    """One per name, bases first, in the order of the file; ``family`` with its defaults flowed in."""
+    found: dict[tuple[str, str], Need] = {}
+    for need in (*_bases(family), *_data(family)):
+        found.setdefault((need.section, need.name), need)
+    return list(found.values())
+
+
+def _bases(family: FamilySpec) -> Iterator[Need]:
+    for name, variant in family.variants.items():
+        model, revision, _ = base_of(family, name, variant)
+        yield Need("base", _at(model, revision), Place("base", name), "model")
+
+
+def _data(family: FamilySpec) -> Iterator[Need]:
+    used = {name for variant in family.variants.values() for name, weight in variant.data.mix.items() if weight > 0}
+    for name in family.datasets:
+        if name not in used:
+            continue
+        section, place = family.datasets[name], Place("data", None, name)
+        if not isinstance(section, PythonSourceDataset):
+            yield Need("data", _at(section.path, section.revision), place, "data")
+            continue
+        for package in sorted(set(section.packages)):
+            yield Need("data", f"{PYTHON}{package}", place, f"package:{package}")
+        if section.folder:
+            yield Need("data", f"{PYTHON}{section.folder}", place, "folder")
+
+
+def _at(text: str, revision: str | None) -> str:
+    """The name with its revision, as ``str(Ref)`` writes it."""
+    ref = Ref.parse(text)
+    return str(Ref(ref.kind, ref.name, revision or ref.revision)) if ref.kind == "hub" else text
