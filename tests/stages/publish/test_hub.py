@@ -21,7 +21,8 @@ def family(tmp_path: Path, **publish: object) -> Made:
 
 @pytest.mark.parametrize("form", ["merged", "adapter", "gguf", "nf4"])
 def test_a_repo_is_laid_out_whole_with_the_digest_of_every_file(tmp_path: Path, form: str) -> None:
-    artifact = family(tmp_path).do("publish", "code", form)
+    made_family = family(tmp_path)
+    artifact = made_family.do("publish", "code", form)
     repo = artifact.path / "repo"
     there = {path.relative_to(repo).as_posix(): path for path in repo.rglob("*") if path.is_file()}
     assert artifact.facts["files"] == {
@@ -29,6 +30,8 @@ def test_a_repo_is_laid_out_whole_with_the_digest_of_every_file(tmp_path: Path, 
     }
     manifest = json.loads(there.pop("variantforge.json").read_text())
     assert manifest["files"].keys() == there.keys()
+    assert manifest["steps"]["train"] == made_family.step("train", "code", "").key
+    assert {gate["verdict"] for gate in manifest["gates"]} == {"pass"}
     assert manifest["repo"] == artifact.facts["repo"] == f"acme/Small-code{hub_suffix(form)}"
 
 

@@ -67,6 +67,7 @@ def repo_card(step: Step, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         "refusal": "" if shipped else _why(refused),
         "measured": as_facts(measured),
         "verdicts": as_facts(verdicts(inputs, subjects)),
+        "steps": {role: inputs[role].key for role in sorted(inputs)},
     }
     if not shipped:
         return "", facts

@@ -84,8 +84,9 @@ def digest_of(content: Content) -> Digest:
     return {"sha256": file_digest(content), "size_bytes": content.stat().st_size}
 
 
-def manifest_text(step: Step, files: Mapping[str, Digest]) -> str:
-    """``variantforge.json``: what the repo is, what it was made from, and the digest of every other file.
+def manifest_text(step: Step, files: Mapping[str, Digest], card: Mapping[str, Any]) -> str:
+    """``variantforge.json``: what the repo is, the key of every step it comes of, what gates said, and the digest of
+    every other file; ``card`` are the facts of its card.
 
     No version: the tag says it, and a repo that a release leaves as it was stays the same bytes.
     """
@@ -95,6 +96,8 @@ def manifest_text(step: Step, files: Mapping[str, Digest]) -> str:
         **{name: step.params[name] for name in ("family", "variant", "form", "repo")},
         "step": step.key,
         "made_from": dict(step.inputs),
+        "steps": card["steps"],
+        "gates": card["verdicts"],
         "files": dict(files),
     }
     return json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -105,7 +105,7 @@ class Publish:
         else:
             contents = contents_of(context)
             digests = {name: digest_of(content) for name, content in sorted(contents.files.items())}
-            manifest = manifest_text(context.step, digests)
+            manifest = manifest_text(context.step, digests, card.facts)
             publisher.publish_repo(context, {**contents.files, MANIFEST: manifest}, digests)
             files = digests | {MANIFEST: {"sha256": text_digest(manifest), "size_bytes": len(manifest.encode())}}
             release = {"repo": context.step.params["repo"], "files": files, "withheld": card.facts["withheld"]}
