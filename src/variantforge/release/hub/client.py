@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from variantforge.errors import HubError, IntegrityError, NameTaken, NoAccess, NotOnHub
 from variantforge.fsops import writing
+from variantforge.release.hub.access import may_write
 from variantforge.release.hub.account import Credentials
 from variantforge.release.hub.budget import Budget
 from variantforge.release.hub.collections import Collections
@@ -20,7 +21,7 @@ from variantforge.release.hub.commits import commit
 from variantforge.release.hub.digest import same
 from variantforge.release.hub.facts import Account, Commit, Content, RemoteFile, RemoteRepo, Verdict
 from variantforge.release.hub.retry import Caller, Patience
-from variantforge.release.hub.wire import AGENT, Wire
+from variantforge.release.hub.wire import AGENT, Wire, get, pages, stream
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Visibility = Literal["public", "private"]
 Gated = Literal["no", "auto", "manual"]
-_MIB = 1 << 20
+_SMALL_BYTES = 16 << 20
 
 
 class Hub:
@@ -58,6 +59,7 @@ class Hub:
         self._wire = Wire(self.budget)
         self._wire.install()
         self._api: HfApi | None = None
+        self._account: Account | None = None
         self.collections = Collections(self)
 
     def __repr__(self) -> str:
@@ -66,7 +68,12 @@ class Hub:
     # ---- who we are
 
     def account(self) -> Account:
-        """Raises NoAccess when the Hub does not know the token."""
+        """Raises NoAccess when the Hub does not know the token. Asked once: the Hub allows this question rarely."""
+        if self._account is None:
+            self._account = self._whoami()
+        return self._account
+
+    def _whoami(self) -> Account:
         if self._credentials.kind != "user":
             return Account(self._credentials.kind)
         found = self.ask("asking the Hub who this token belongs to", lambda api: api.whoami(token=self.user_token()))
@@ -74,15 +81,61 @@ class Hub:
         role = str(found.get("auth", {}).get("accessToken", {}).get("role", ""))
         return Account("user", str(found["name"]), orgs, role)
 
-    def may_write(self, repo: str) -> Verdict:
+    def may_write(self, repo: str, *, exists: bool = True) -> Verdict:
         """Whether a release may write to this repo, as far as can be told without writing."""
-        from variantforge.release.hub.access import may_write
+        verdict = may_write(self.account(), repo)
+        if verdict.allowed is not None or not exists:
+            return verdict
+        try:
+            self.ask_repo(
+                repo,
+                f"asking whether {repo} may be written",
+                lambda api, token: api.auth_check(repo, write=True, token=token),
+            )
+        except NoAccess as error:
+            return Verdict(False, error.what, error.next)
+        except NotOnHub:
+            return verdict
+        return Verdict(True, "the Hub says so")
 
-        return may_write(self.account(), repo)
+    def check_read(self, repo: str, kind: Literal["model", "dataset"] = "model") -> None:
+        """Raises NoAccess when the repo is gated and this account has no access; NotOnHub when it is hidden."""
+        self.ask(
+            f"asking whether {repo} may be read",
+            lambda api: api.auth_check(repo, repo_type=kind, token=self.user_token()),
+        )
 
-    def page(self, repo: str) -> str:
+    def has_namespace(self, name: str) -> bool:
+        """Whether there is a user or an organisation of that name."""
+        for ask in (
+            lambda api: api.get_organization_overview(name, token=self.user_token()),
+            lambda api: api.get_user_overview(name, token=self.user_token()),
+        ):
+            with suppress(NotOnHub):
+                self.ask(f"looking for {name}", ask)
+                return True
+        return False
+
+    def uses_xet(self) -> bool:
+        """Whether large files would go through Xet: huggingface_hub asks nobody, and falls back to nothing."""
+        from huggingface_hub.utils._runtime import is_xet_available
+
+        return is_xet_available()
+
+    def speaks_xet(self, repo: str) -> bool | None:
+        """Whether this Hub gives Xet tokens for writing to a repo; None when it gives us none for other reasons."""
+        path = f"/api/models/{repo}/xet-write-token/main"
+        try:
+            self.ask_repo(repo, f"asking {self.endpoint} for Xet", lambda api, token: get(api.endpoint + path, token))
+        except NotOnHub:
+            return False
+        except NoAccess:
+            return None
+        return True
+
+    def page(self, repo: str, kind: Literal["model", "dataset"] = "model") -> str:
         """Address of a repo for people."""
-        return f"{self.endpoint}/{repo}"
+        return f"{self.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}"
 
     # ---- what is there
 
@@ -126,15 +179,16 @@ class Hub:
     def history(self, repo: str, branch: str, n: int = 20) -> list[Commit]:
         """The newest ``n`` commits of a branch or revision, newest first."""
         doing = f"reading the history of {repo} at {branch}"
-        found = self.ask_repo(repo, doing, lambda api, token: list(islice(_commits(api, repo, branch, token), n)))
+        path = f"/api/models/{repo}/commits/{quote(branch, safe='')}"
+        found = self.ask_repo(repo, doing, lambda api, token: list(islice(pages(api.endpoint + path, token), n)))
         return [_commit_of(item) for item in found]
 
-    def read(self, repo: str, revision: str, path: str, limit_bytes: int = 16 * _MIB) -> bytes:
+    def read(self, repo: str, revision: str, path: str, limit_bytes: int = _SMALL_BYTES) -> bytes:
         """A small file's bytes. Raises NotOnHub, or IntegrityError when it is longer than ``limit_bytes``."""
         doing = f"reading {path} of {repo} at {revision}"
 
         def fetch(api: HfApi, token: str | Literal[False]) -> bytes:
-            return b"".join(_stream(api, repo, revision, path, token, limit_bytes))
+            return b"".join(stream(_address(api, repo, revision, path), token, limit_bytes))
 
         return self.ask_repo(repo, doing, fetch)
 
@@ -144,7 +198,7 @@ class Hub:
 
         def fetch(api: HfApi, token: str | Literal[False]) -> None:
             with writing(to) as out:
-                for piece in _stream(api, repo, revision, file.path, token, file.size_bytes):
+                for piece in stream(_address(api, repo, revision, file.path), token, file.size_bytes):
                     out.write(piece)
 
         self.ask_repo(repo, doing, fetch)
@@ -295,30 +349,10 @@ class Hub:
         return self._api
 
 
-def _commits(api: HfApi, repo: str, revision: str, token: str | Literal[False]) -> Any:
-    from huggingface_hub.utils._headers import build_hf_headers
-    from huggingface_hub.utils._pagination import paginate
-
-    url = f"{api.endpoint}/api/models/{repo}/commits/{quote(revision, safe='')}"
-    return paginate(url, params={}, headers=build_hf_headers(token=token, library_name=AGENT))
-
-
 def _commit_of(item: Mapping[str, Any]) -> Commit:
     authors = ", ".join(str(author.get("user", "")) for author in item.get("authors", []))
     return Commit(str(item["id"]), str(item["title"]), str(item.get("message") or ""), authors, str(item["date"]))
 
 
-def _stream(api: HfApi, repo: str, revision: str, path: str, token: str | Literal[False], limit_bytes: int) -> Any:
-    from huggingface_hub.utils._headers import build_hf_headers
-    from huggingface_hub.utils._http import get_session, hf_raise_for_status
-
-    url = f"{api.endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
-    headers = build_hf_headers(token=token, library_name=AGENT)
-    with get_session().stream("GET", url, headers=headers) as response:
-        hf_raise_for_status(response)
-        came = 0
-        for piece in response.iter_bytes(_MIB):
-            came += len(piece)
-            if came > limit_bytes:
-                raise IntegrityError(f"{repo} serves more than {limit_bytes} bytes for {path} at {revision}")
-            yield piece
+def _address(api: HfApi, repo: str, revision: str, path: str) -> str:
+    return f"{api.endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"

@@ -9,8 +9,10 @@ its user agent, and requests of others (transformers loading a model) keep their
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
+from variantforge.errors import IntegrityError
 from variantforge.redact import hush_logs, redacted
 from variantforge.release.hub.budget import Budget
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import httpx2
 
 AGENT = "variantforge"
+_PIECE_BYTES = 1 << 20
 AGAIN_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _CONNECT_S, _ANSWER_S = 20.0, 120.0  # a commit of many files is answered when the Hub has written them all
 _FOREIGN_WAIT_S = 60  # what others may be told to sleep inside a request of theirs
@@ -59,21 +62,23 @@ class Wire:
         if ours:
             self.budget.heard(response.headers)
         if response.status_code in AGAIN_STATUSES:
-            wait_s = asked_wait_s(response.headers)
+            said = redacted(response.headers.get("x-error-message", ""))[:300]
+            wait_s = asked_wait_s(response.headers, said)
             if ours or (wait_s or 0) > _FOREIGN_WAIT_S:
-                said = redacted(response.headers.get("x-error-message", ""))[:300]
                 raise Turned(response.status_code, wait_s, said, response.request.url.path)
 
 
-def asked_wait_s(headers: Any) -> float | None:
-    """Seconds the Hub asks to wait: RateLimit's reset when nothing is left, else Retry-After (seconds or a date)."""
-    found = re.search(r"r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("ratelimit", ""))
-    if found:
+def asked_wait_s(headers: Any, said: str = "") -> float | None:
+    """Seconds the Hub asks to wait: RateLimit's reset when nothing is left, else Retry-After (seconds or a date), else
+    what its sentence says (the cap on commits stands in no header: '... retry this action in 20 minutes')."""
+    if found := re.search(r"r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("ratelimit", "")):
         return float(found[1]) + 1
     after = headers.get("retry-after", "").strip()
-    if after.isdigit():
-        return float(after)
-    return _seconds_until(after) if after else None
+    if after:
+        return float(after) if after.isdigit() else _seconds_until(after)
+    if found := re.search(r"retry .*\bin (?:about )?(\d+) (second|minute|hour)", said):
+        return float(found[1]) * {"second": 1, "minute": 60, "hour": 3600}[found[2]]
+    return None
 
 
 def _seconds_until(date: str) -> float | None:
@@ -84,3 +89,37 @@ def _seconds_until(date: str) -> float | None:
         return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):
         return None
+
+
+def get(url: str, token: str | Literal[False]) -> None:
+    """A GET of which only success counts."""
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    hf_raise_for_status(get_session().get(url, headers=_headers(token)))
+
+
+def pages(url: str, token: str | Literal[False]) -> Iterator[Mapping[str, Any]]:
+    """The items of a list that the Hub gives page by page, as far as they are taken."""
+    from huggingface_hub.utils._pagination import paginate
+
+    yield from paginate(url, params={}, headers=_headers(token))
+
+
+def stream(url: str, token: str | Literal[False], limit_bytes: int) -> Iterator[bytes]:
+    """A file's bytes in pieces. Raises IntegrityError when there are more than ``limit_bytes``."""
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    with get_session().stream("GET", url, headers=_headers(token)) as response:
+        hf_raise_for_status(response)
+        came = 0
+        for piece in response.iter_bytes(_PIECE_BYTES):
+            came += len(piece)
+            if came > limit_bytes:
+                raise IntegrityError(f"{url} is longer than {limit_bytes} bytes")
+            yield piece
+
+
+def _headers(token: str | Literal[False]) -> dict[str, str]:
+    from huggingface_hub.utils._headers import build_hf_headers
+
+    return build_hf_headers(token=token, library_name=AGENT)

@@ -1,0 +1,193 @@
+"""Before anything is written: may a release of this family go through, and what would stop it?
+
+Reads the Hub; writes nothing. What cannot be known without writing is told as such, never as fine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from variantforge.errors import HubError, HubUnreachable, NoAccess
+from variantforge.fsops import free_bytes
+from variantforge.refs import Ref
+from variantforge.release.hub import Account, Hub, RemoteRepo
+from variantforge.run.environment import Finding
+from variantforge.spec.family import FamilySpec, RowsDataset
+from variantforge.stages.card.repos import index_of, repos_of
+
+RepoType = Literal["model", "dataset"]
+_ROOM_BYTES = 1_000_000_000  # verifying reads a weight file and all small files back from the Hub
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a release needs of the Hub. ``commits`` and ``requests`` are an estimate, for the budget."""
+
+    namespace: str
+    repos: Sequence[str]
+    reads: Sequence[tuple[str, RepoType]] = ()
+    collection: bool = False
+    commits: int = 0
+    requests: int = 0
+    read_back_bytes: int = _ROOM_BYTES
+
+
+def wish_of(family: FamilySpec) -> Wish:
+    """The most a release of this family can need: every repo written, every base and dataset read."""
+    repos = [index_of(family), *(repo.id for repo in repos_of(family))]
+    bases = [family.base.model, *(variant.base for variant in family.variants.values() if variant.base)]
+    rows = [dataset.path for dataset in family.datasets.values() if isinstance(dataset, RowsDataset)]
+    return Wish(
+        family.publish.namespace,
+        list(dict.fromkeys(repos)),
+        [*_on_hub(bases, "model"), *_on_hub(rows, "dataset")],
+        family.publish.collection is not None,
+        commits=2 * len(repos),  # one on the staging branch, one on the channel's
+        requests=30 * len(repos),
+    )
+
+
+def _on_hub(names: Sequence[str], kind: RepoType) -> list[tuple[str, RepoType]]:
+    refs = [Ref.parse(name) for name in dict.fromkeys(names)]
+    return [(ref.name, kind) for ref in refs if ref.kind == "hub"]
+
+
+@dataclass
+class _Seen:
+    """What was found out on the way, so that nothing is asked twice."""
+
+    hub: Hub
+    wish: Wish
+    account: Account
+    repos: Mapping[str, RemoteRepo | None] = field(default_factory=dict)
+
+
+def preflight(hub: Hub, wish: Wish, store: Path) -> list[Finding]:
+    """Findings in the order of a release; ``wrong`` would stop it, ``missing`` may."""
+    try:
+        account = hub.account()
+        seen = _Seen(hub, wish, account, {repo: hub.repo(repo) for repo in wish.repos})
+    except HubUnreachable as error:
+        return [Finding("hub account", "missing", error.what, "a release; all before it goes on", error.next)]
+    except HubError as error:
+        return [Finding("hub account", "wrong", error.what, "a release", error.next)]
+    return [
+        _account(seen),
+        _namespace(seen),
+        *_repos(seen),
+        *_collection(seen),
+        *_reads(seen),
+        _transfer(seen),
+        _budget(seen),
+        _room(wish, store),
+    ]
+
+
+def _account(seen: _Seen) -> Finding:
+    account = seen.account
+    if account.kind == "none":
+        return Finding("hub account", "wrong", "no token", "a release", "hf auth login   (or set HF_TOKEN)")
+    if account.kind == "oidc":
+        return Finding("hub account", "ok", "this CI job as a Trusted Publisher: a token for each repo, an hour long")
+    orgs = f", member of {', '.join(sorted(account.orgs))}" if account.orgs else ""
+    return Finding("hub account", "ok", f"{account.name} ({account.role or 'token'}){orgs}")
+
+
+def _namespace(seen: _Seen) -> Finding:
+    namespace = seen.wish.namespace
+    if seen.account.kind == "user" and namespace in {seen.account.name, *seen.account.orgs}:
+        return Finding("namespace", "ok", namespace)
+    if not seen.hub.has_namespace(namespace):
+        known = ", ".join(sorted({seen.account.name, *seen.account.orgs} - {""}))
+        hint = f"set publish.namespace to one of: {known}" if known else "set publish.namespace to one that exists"
+        return Finding(
+            "namespace", "wrong", f"{namespace}: the Hub has no such user or organisation", "a release", hint
+        )
+    if seen.account.kind == "oidc":
+        return Finding("namespace", "ok", namespace)
+    verdict = seen.hub.may_write(seen.wish.repos[0])
+    return Finding("namespace", "wrong", f"{namespace}: {verdict.reason}", "a release", verdict.next)
+
+
+def _repos(seen: _Seen) -> Iterator[Finding]:
+    """One line for all that is well, one for each repo that is not."""
+    fine = 0
+    for name, there in seen.repos.items():
+        if there is None and not seen.hub.user_token():
+            if seen.account.kind == "oidc":
+                found = f"{name} does not exist, and a Trusted Publisher cannot create it"
+                yield Finding("repo", "wrong", found, "a release", f"hf repos create {name} --private")
+            continue
+        verdict = seen.hub.may_write(name, exists=there is not None)
+        if verdict.allowed is False and seen.account.kind != "none":
+            yield Finding("repo", "wrong", f"{name}: {verdict.reason}", "a release", verdict.next)
+        else:
+            fine += verdict.allowed is not False
+            if verdict.allowed is None:
+                yield Finding("repo", "missing", f"{name}: {verdict.reason}", "a release, if it turns out not to be so")
+    new = sum(there is None for there in seen.repos.values())
+    if fine:
+        yield Finding("repos", "ok", f"{len(seen.repos) - new} there, {new} to be created")
+
+
+def _collection(seen: _Seen) -> Iterator[Finding]:
+    if seen.wish.collection and seen.account.kind == "oidc" and not seen.hub.user_token():
+        yield Finding(
+            "collection",
+            "missing",
+            "a Trusted Publisher cannot edit collections",
+            "the collection being kept up to date",
+            "set HF_TOKEN to a fine-grained token that may write collections, beside HF_OIDC_RESOURCE",
+        )
+
+
+def _reads(seen: _Seen) -> Iterator[Finding]:
+    for name, kind in seen.wish.reads:
+        try:
+            seen.hub.check_read(name, kind)
+        except NoAccess as error:
+            yield Finding(
+                kind,
+                "wrong",
+                f"{name}: {error.what}",
+                f"fetching the {kind}",
+                f"ask for access: {seen.hub.page(name, kind)}",
+            )
+        except HubError as error:
+            yield Finding(kind, "wrong", f"{name}: {error.what}", f"fetching the {kind}", error.next)
+        else:
+            yield Finding(kind, "ok", f"{name} may be read")
+
+
+def _transfer(seen: _Seen) -> Finding:
+    """Xet has no fallback in huggingface_hub: a Hub without it is better told of now."""
+    if not seen.hub.uses_xet():
+        return Finding("transfer", "ok", "Git LFS (Xet is not installed, or HF_HUB_DISABLE_XET is set)")
+    there = next((name for name, repo in seen.repos.items() if repo), None)
+    if there and seen.account.kind != "none" and seen.hub.speaks_xet(there) is False:
+        found = f"{seen.hub.endpoint} does not speak Xet, and hf_xet is installed"
+        return Finding("transfer", "wrong", found, "uploading weights", "export HF_HUB_DISABLE_XET=1")
+    return Finding("transfer", "ok", "Xet")
+
+
+def _budget(seen: _Seen) -> Finding:
+    wish, budget = seen.wish, seen.hub.budget
+    text = budget.estimate(wish.commits, wish.requests)
+    if wish.commits <= budget.left():
+        return Finding("budget", "ok", text)
+    return Finding(
+        "budget", "missing", text, "a release without waiting", "let it wait, or publish fewer repos at once"
+    )
+
+
+def _room(wish: Wish, store: Path) -> Finding:
+    free = free_bytes(store.absolute())
+    found = f"{free / 1e9:.1f} GB free, {wish.read_back_bytes / 1e9:.1f} GB to read back what was uploaded"
+    if free >= wish.read_back_bytes:
+        return Finding("room", "ok", found)
+    return Finding(
+        "room", "wrong", found, "verifying a release", "free some space, or choose another place with --store"
+    )
