@@ -159,6 +159,8 @@ class _Reader:
 
     def lock(self) -> Lock:
         top = self.mapping((), self.root.value)
+        if self.root.children is None or isinstance(self.root.children, list):
+            return Lock()
         self.known((), top, ["lock", "base", "data", "teachers", "tools"])
         if top.get("lock") != FORM or isinstance(top.get("lock"), bool):
             self.complain(("lock",), f"form {FORM} of the file is read here, not {describe(top.get('lock'))}")
@@ -198,6 +200,8 @@ class _Reader:
         """Exactly the facts that are wanted, each of the right form; None after a complaint."""
         before = len(self.complaints)
         entry = self.mapping(path, value)
+        if len(self.complaints) > before:
+            return None
         self.known(path, entry, list(checks))
         if missing := [fact for fact in checks if fact not in entry]:
             self.complain(path, f"incomplete: {', '.join(missing)} missing", at_key=True)
