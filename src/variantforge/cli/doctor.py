@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STORE_FOLDER, STYLE, File, Json, StoreFolder
 from variantforge.cli.output import Output
+from variantforge.errors import VariantforgeError
 
 if TYPE_CHECKING:
     from variantforge.run.environment import Finding
@@ -20,6 +22,8 @@ _EXAMPLES = EXAMPLES_HEADING + """
   vf doctor --deep             import every library and ask the GPU: takes half a minute
   vf doctor --json > machine.json
 """  # fmt: skip
+
+_PATIENCE_S = 10  # a look, not a release: a Hub that is down is a finding
 
 
 @app.command(epilog=_EXAMPLES)
@@ -32,6 +36,7 @@ def doctor(
 ) -> int:
     """Look over Python, packages, tools, device, disk, store and Hub access.
 
+    For a family that publishes to the Hub also: who am I there, may I write there, are the bases granted.
     What is missing is told with what it prevents and the command to type. Exit code 1 when something is wrong, 0 when
     something optional is missing. Tokens are never shown.
     """
@@ -39,12 +44,31 @@ def doctor(
 
     out: Output = ctx.obj
     folder = file if file.is_dir() else file.parent
-    findings = examine(store or folder / STORE_FOLDER, deep=deep)
+    store = store or folder / STORE_FOLDER
+    findings = [*examine(store, deep=deep), *_release(file, store, out)]
     states = Counter(finding.state for finding in findings)
     if as_json:
         out.json({"summary": dict(states), "findings": [asdict(finding) for finding in findings]})
     write(out, findings)
     return 1 if states["wrong"] else 0
+
+
+def _release(file: Path, store: Path, out: Output) -> list[Finding]:
+    """What a release of this family would meet on the Hub; nothing when there is no family that is released there."""
+    from variantforge.spec.load import load_family
+
+    try:
+        family = load_family(file / DEFAULT_FILE if file.is_dir() else file).spec
+    except (VariantforgeError, OSError):  # no file, or one with problems: 'check' tells of those
+        return []
+    if family.publish.to != "hub":
+        return []
+    from variantforge.release.hub import Hub
+    from variantforge.release.hub.retry import Patience
+    from variantforge.release.preflight import preflight, wish_of
+
+    patience = Patience(down_s=_PATIENCE_S, busy_s=_PATIENCE_S)
+    return preflight(Hub(tell=out.note, patience=patience), wish_of(family), store)
 
 
 def write(out: Output, findings: list[Finding]) -> None:

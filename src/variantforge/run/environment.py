@@ -182,7 +182,9 @@ def hub() -> Iterator[Finding]:
         yield Finding("hub", "ok", "reachable")
     else:
         yield Finding("hub", "missing", "not reachable", _NEEDS_HUB, "use local folders, or check network and proxy")
-    if _has_token():
+    if os.environ.get("HF_OIDC_RESOURCE"):
+        yield Finding("hub token", "ok", "this CI job's identity (HF_OIDC_RESOURCE)")
+    elif _has_token():
         yield Finding("hub token", "ok", "present")
     else:
         yield Finding("hub token", "missing", "none", "gated and private models and datasets", "hf auth login")
