@@ -1,0 +1,178 @@
+"""What the Hub holds: the releases that the index repo names, and every repo beside what its release says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from variantforge.errors import NotOnHub
+from variantforge.release.hub import Commit, Hub, RemoteCollection, RemoteRepo
+from variantforge.release.parallel import each
+from variantforge.release.record import (
+    CHANNELS,
+    RELEASE,
+    Channel,
+    Record,
+    Trailer,
+    branch_of,
+    parse_record,
+    tag_of,
+)
+from variantforge.release.snapshot import Difference, Snapshot, Snapshots, difference
+
+_LOOK_BACK = 50  # commits of others that are told by name
+
+
+@dataclass(frozen=True)
+class ObservedRepo:
+    """``head`` is the channel's branch, or main where the channel has none yet (``on_channel`` False).
+
+    ``released`` is the revision that the channel's release names, ``drift`` how the channel's branch differs from it,
+    and ``by`` the commits that others have put on top of our last one, newest first. ``behind``: the branch has never
+    been brought to the release (the release was interrupted there).
+    """
+
+    remote: RemoteRepo
+    head: Snapshot | None
+    on_channel: bool
+    released: Snapshot | None = None
+    drift: Difference = Difference()
+    by: tuple[Commit, ...] = ()
+    behind: bool = False
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Files on the branch that are not managed."""
+        ours = self.released.managed_paths if self.released else frozenset()
+        return self.head.foreign(ours | self.head.managed_paths) if self.head else ()
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return self.remote.tags
+
+
+@dataclass(frozen=True)
+class Observed:
+    """``records``: the release that each channel is at. ``versions``: every version that the index has a tag of;
+    ``tagged``: the release.json at one tag that was asked for (None: no release of ours stands there)."""
+
+    index_repo: str
+    channel: Channel
+    index: ObservedRepo | None
+    records: Mapping[Channel, Record]
+    repos: Mapping[str, ObservedRepo | None]
+    versions: frozenset[str] = frozenset()
+    tagged: Record | None = None
+    collection: RemoteCollection | None = None
+
+    @property
+    def record(self) -> Record | None:
+        """The release that the channel is at."""
+        return self.records.get(self.channel)
+
+    def released_as(self, version: str) -> Record | None:
+        """The release of a version, wherever it stands."""
+        named = [record for record in self.records.values() if record.version == version]
+        mine = [record for record in named if record.channel == self.channel]
+        return next(iter([*mine, *named]), self.tagged)
+
+
+def observe(
+    hub: Hub,
+    index_repo: str,
+    channel: Channel,
+    snapshots: Snapshots,
+    *,
+    repos: Iterable[str] = (),
+    version: str = "",
+    collection: str = "",
+) -> Observed:
+    """Looks at the index repo, then at all repos at once: those of ``repos`` and those that the release names.
+
+    ``version``: look up how it was released. ``collection``: title of the collection to look at.
+    Raises HubError, and IntegrityError where release.json was made unreadable.
+    """
+    remote = hub.repo(index_repo)
+    records = _records(hub, remote) if remote else {}
+    record = records.get(channel)
+    tagged = _tagged(hub, remote, version, records.values()) if remote and version else None
+    names = dict.fromkeys([*repos, *(record.repos if record else ()), *(tagged.repos if tagged else ())])
+    seen = each(lambda repo: _look(hub, snapshots, repo, channel, record), names)
+    title = collection or (record.collection.title if record and record.collection else "")
+    return Observed(
+        index_repo=index_repo,
+        channel=channel,
+        index=_index(snapshots, remote, channel) if remote else None,
+        records=records,
+        repos=dict(zip(names, seen, strict=True)),
+        versions=frozenset(tag.removeprefix("v") for tag in remote.tags if tag.startswith("v"))
+        if remote
+        else frozenset(),
+        tagged=tagged,
+        collection=hub.collections.find(index_repo.partition("/")[0], title) if title else None,
+    )
+
+
+def read_record(hub: Hub, index_repo: str, revision: str) -> Record | None:
+    """The release.json of a revision; None when there is none. Raises IntegrityError when it cannot be read."""
+    try:
+        data = hub.read(index_repo, revision, RELEASE)
+    except NotOnHub:
+        return None
+    return parse_record(data, f"{RELEASE} of {index_repo} at {revision[:12]}")
+
+
+def _records(hub: Hub, remote: RemoteRepo) -> dict[Channel, Record]:
+    found: dict[Channel, Record] = {}
+    for channel in CHANNELS:
+        head = remote.branches.get(branch_of(channel))
+        record = read_record(hub, remote.id, head) if head else None
+        if record is not None and record.channel == channel:  # a new channel begins as a copy of main
+            found[channel] = record
+    return found
+
+
+def _tagged(hub: Hub, remote: RemoteRepo, version: str, known: Iterable[Record]) -> Record | None:
+    oid = remote.tags.get(tag_of(version))
+    if oid is None or any(record.version == version for record in known):
+        return None
+    return read_record(hub, remote.id, oid)
+
+
+def _index(snapshots: Snapshots, remote: RemoteRepo, channel: Channel) -> ObservedRepo:
+    head, on_channel = _head(remote, channel)
+    return ObservedRepo(remote, snapshots.at(remote.id, head) if head else None, on_channel)
+
+
+def _head(remote: RemoteRepo, channel: Channel) -> tuple[str | None, bool]:
+    own = remote.branches.get(branch_of(channel))
+    return own or remote.branches.get("main"), own is not None
+
+
+def _look(hub: Hub, snapshots: Snapshots, repo: str, channel: Channel, record: Record | None) -> ObservedRepo | None:
+    remote = hub.repo(repo)
+    if remote is None:
+        return None
+    oid, on_channel = _head(remote, channel)
+    head = snapshots.at(repo, oid) if oid else None
+    released = snapshots.find(repo, record.repos[repo].commit) if record and repo in record.repos else None
+    if record is None or released is None or head is None:
+        return ObservedRepo(remote, head, on_channel, released)
+    if not on_channel:
+        return ObservedRepo(remote, head, on_channel, released, behind=True)
+    drift = difference(released, head)
+    if not drift:
+        return ObservedRepo(remote, head, on_channel, released)
+    by, last = _since_ours(hub, repo, head.oid)
+    behind = last is None or last.tree != record.repos[repo].tree
+    return ObservedRepo(remote, head, on_channel, released, drift, by, behind)
+
+
+def _since_ours(hub: Hub, repo: str, oid: str) -> tuple[tuple[Commit, ...], Trailer | None]:
+    """The commits that others have put on top of our last one, and our last one's trailer."""
+    others: list[Commit] = []
+    for commit in hub.history(repo, oid, _LOOK_BACK):
+        if trailer := Trailer.find(commit.message):
+            return tuple(others), trailer
+        others.append(commit)
+    return tuple(others), None

@@ -1,0 +1,258 @@
+"""Which record a release would write, and from where its content comes: plan a release, or plan to restore one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from variantforge.errors import GateFailed, IntegrityError, Refused, UsageError
+from variantforge.hashing import text_digest
+from variantforge.release.changes import Changes, changes_of
+from variantforge.release.desired import Desired, DesiredRepo
+from variantforge.release.hub import Hub
+from variantforge.release.observed import Observed, ObservedRepo, observe
+from variantforge.release.parallel import each
+from variantforge.release.record import Channel, Index, Record, Released, tag_of
+from variantforge.release.snapshot import Snapshots
+from variantforge.stages.card.managed import managed
+from variantforge.stages.card.repos import PAGE
+
+NOT_YET = "0" * 40  # the commit of a repo that will be staged
+
+
+@dataclass(frozen=True)
+class ReleasePlan:
+    """``record``: what release.json will say; repos in ``staged`` have no commit yet. ``page``: the other files of
+    the index repo. ``observed``: what all this was decided from."""
+
+    record: Record
+    staged: Mapping[str, DesiredRepo]
+    page: Mapping[str, bytes]
+    observed: Observed
+    snapshots: Snapshots = field(compare=False, repr=False)
+
+    @property
+    def before(self) -> Record | None:
+        return self.observed.record
+
+    @cached_property
+    def changes(self) -> Changes:
+        return changes_of(self.record, self.staged, self.page, self.observed)
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return self.changes.nothing
+
+    @property
+    def commits(self) -> int:
+        """Commits that will be made: one to stage a repo, one to bring its branch there, one of release.json."""
+        moving = [change.repo for change in self.changes.repos if change.action.word != "unchanged"]
+        index = self.changes.record or bool(self.changes.page)
+        return len(self.staged) + sum(map(self._has_branch, moving)) + index
+
+    @property
+    def upload_bytes(self) -> int:
+        return self.changes.upload_bytes
+
+    def _has_branch(self, repo: str) -> bool:
+        """A branch that is not there is made at the commit, without another one; main is there in every repo."""
+        there = self.observed.repos.get(repo)
+        return there.on_channel if there else self.record.channel == "stable"
+
+
+def plan_release(desired: Desired, hub: Hub, *, adopt: Collection[str] = ()) -> ReleasePlan:
+    """What it would take to make the Hub hold what is desired; writes nothing.
+
+    ``adopt``: repos that exist, are not ours, and may be taken over with their files kept. Raises UsageError for a
+    version that is released already with other content, Refused for a repo of somebody else.
+    """
+    snapshots = Snapshots(hub)
+    observed = observe(
+        hub,
+        desired.index.repo,
+        desired.channel,
+        snapshots,
+        repos=[*desired.repos, *desired.refused],
+        version=desired.version,
+        collection=desired.collection.title if desired.collection else "",
+    )
+    _refuse_foreign(desired, observed, adopt)
+    record = _wished(desired, observed, snapshots)
+    staged = {repo: desired.repos[repo] for repo, released in record.repos.items() if released.commit == NOT_YET}
+    page = {path: file.path.read_bytes() for path, file in desired.index.files.items()}
+    return ReleasePlan(record, staged, page, observed, snapshots)
+
+
+def plan_restore(hub: Hub, index_repo: str, version: str, channel: Channel) -> ReleasePlan:
+    """A release whose content is that of an earlier one: a rollback, or the promotion of a candidate.
+
+    Nothing is uploaded: the commits that the earlier release.json names hold all. Raises UsageError when the version
+    was never released, IntegrityError when a commit it names is gone or holds something else.
+    """
+    snapshots = Snapshots(hub)
+    observed = observe(hub, index_repo, channel, snapshots, version=version)
+    source = observed.released_as(version)
+    if source is None:
+        raise _never_released(index_repo, version, observed)
+    each(lambda repo: _check_commit(source, repo, snapshots), source.repos)
+    current = observed.record
+    if current is not None and current.version == version:
+        record = current
+    else:
+        replaced = current.version if current else ""
+        record = replace(source, channel=channel, before=current.id if current else "", supersedes=replaced)
+    return ReleasePlan(record, {}, _page_of(hub, source, observed), observed, snapshots)
+
+
+def _wished(desired: Desired, observed: Observed, snapshots: Snapshots) -> Record:
+    """The record to write. Raises UsageError, or GateFailed when every repo was refused."""
+    current, known = observed.record, observed.released_as(desired.version)
+    kept = {repo: _kept(repo, reason, known or current) for repo, reason in desired.refused.items()}
+    repos = {repo: released for repo, released in kept.items() if released}
+    repos |= {repo: _content(it, desired.version, observed, snapshots) for repo, it in desired.repos.items()}
+    if not repos:
+        raise GateFailed("nothing can be released: a gate refused every repo", why="\n".join(desired.refused.values()))
+    wished = Record(
+        family=desired.family,
+        version=desired.version,
+        channel=desired.channel,
+        index=Index(desired.index.repo, {path: file.sha256 for path, file in desired.index.files.items()}),
+        repos=dict(sorted(repos.items())),
+        withheld={repo: desired.refused[repo] for repo, released in kept.items() if not released},
+        collection=desired.collection,
+        visibility=desired.visibility,
+        gated=desired.gated,
+    )
+    _refuse_taken(wished, known, observed)
+    if current is not None and current.version == wished.version:
+        return replace(wished, before=current.before, supersedes=current.supersedes)
+    replaced = current.version if current and known else ""
+    return replace(wished, before=current.id if current else "", supersedes=replaced)
+
+
+def _kept(repo: str, reason: str, source: Record | None) -> Released | None:
+    """What a refused repo was released with before; None: never."""
+    released = source.repos.get(repo) if source else None
+    return replace(released, refused=reason) if released else None
+
+
+def _content(wanted: DesiredRepo, version: str, observed: Observed, snapshots: Snapshots) -> Released:
+    """The commit in which some release has this very content; NOT_YET where there is none, or it is gone."""
+    known = observed.released_as(version)
+    for record in (known, observed.record, *observed.records.values()):
+        released = record.repos.get(wanted.repo) if record else None
+        if released and released.tree == wanted.tree and _stands(wanted.repo, released, snapshots):
+            return replace(released, refused="")
+    return Released(NOT_YET, wanted.tree, since=version)
+
+
+def _stands(repo: str, released: Released, snapshots: Snapshots) -> bool:
+    there = snapshots.find(repo, released.commit)
+    return there is not None and there.tree == released.tree
+
+
+def _check_commit(source: Record, repo: str, snapshots: Snapshots) -> None:
+    if not _stands(repo, source.repos[repo], snapshots):
+        raise IntegrityError(
+            f"{source.version} cannot be restored: {repo} no longer holds its commit {source.repos[repo].commit[:12]}",
+            why="The repo was deleted, or its history was rewritten.",
+            next=f"release its content anew: check out the family file of {source.version}, then vf apply",
+        )
+
+
+def _page_of(hub: Hub, source: Record, observed: Observed) -> dict[str, bytes]:
+    """The family page as it was released; what people wrote around it is taken from where it goes."""
+    assert observed.index is not None  # it holds the record that was found
+    refs = observed.index.remote
+    revision = refs.tags.get(source.tag) or refs.branches[source.branch]
+    page = {}
+    for path, digest in source.index.files.items():
+        text = hub.read(source.index.repo, revision, path).decode(errors="replace")
+        page[path] = (managed(text) if path == PAGE else text).encode()
+        if text_digest(page[path].decode()) != digest:
+            raise IntegrityError(
+                f"{path} of {source.index.repo} at {source.tag} is not what {source.version} released",
+                next=f"look at {hub.page(source.index.repo)}/commits/{source.branch}",
+            )
+    return page
+
+
+def _refuse_foreign(desired: Desired, observed: Observed, adopt: Collection[str]) -> None:
+    """Raises Refused for repos that are neither ours nor empty nor adopted."""
+    theirs = [
+        (repo, whose)
+        for repo in desired.repos
+        if repo not in adopt and (whose := _whose(desired.family, repo, observed.repos[repo], observed.record))
+    ]
+    index = desired.index.repo
+    if index not in adopt and (whose := _whose_index(desired.family, observed)):
+        theirs.append((index, whose))
+    if theirs:
+        raise Refused(
+            f"{len(theirs)} repos on the Hub are not of this family"
+            if len(theirs) > 1
+            else f"{theirs[0][0]} is not ours",
+            why="\n".join(f"{repo} {whose}" for repo, whose in theirs),
+            next=f"vf import --adopt {theirs[0][0]}   # keeps its files, or choose another publish.namespace or .repo",
+        )
+
+
+def _whose(family: str, repo: str, there: ObservedRepo | None, record: Record | None) -> str:
+    """Whose repo it is, as a clause; '' when we may write there."""
+    if there is None or there.head is None or there.head.is_empty or (record and repo in record.repos):
+        return ""
+    if there.head.lineage is None:
+        return "holds files, and no variantforge.json"
+    owner = there.head.lineage.family
+    return "" if owner == family else f"belongs to the family '{owner}'"
+
+
+def _whose_index(family: str, observed: Observed) -> str:
+    owners = {record.family for record in observed.records.values()} - {family}
+    if owners:
+        return f"holds the releases of the family '{owners.pop()}'"
+    head = observed.index.head if observed.index else None
+    return "" if observed.records or head is None or head.is_empty else "holds files, and no release.json"
+
+
+def _refuse_taken(wished: Record, known: Record | None, observed: Observed) -> None:
+    """A version means one content for ever. Raises UsageError that names the next free one."""
+    if known is not None and wished.same_content(known):
+        return
+    free = next_free(wished.version, [*observed.versions, *(record.version for record in observed.records.values())])
+    if known is not None:
+        trees = {repo for repo, tree in {*wished.trees.items()} ^ {*known.trees.items()}}
+        raise UsageError(
+            f"version {wished.version} is released already, with other content",
+            why=f"Different now: {', '.join(sorted(trees)) or 'the family page'}. People pin versions, so each means "
+            "one content for ever.",
+            next=f"write 'version: {free}' in the family file",
+        )
+    states = {**observed.repos, observed.index_repo: observed.index}
+    tagged = sorted(repo for repo, there in states.items() if there and tag_of(wished.version) in there.tags)
+    if tagged:
+        raise UsageError(
+            f"the tag {tag_of(wished.version)} is there already in {', '.join(tagged)}, and is of no release",
+            why="Tags are never moved: people pin them.",
+            next=f"write 'version: {free}' in the family file, or take the tag away on the Hub",
+        )
+
+
+def next_free(version: str, taken: Iterable[str]) -> str:
+    """The smallest patch above a version and all those taken that share its major and minor number."""
+    numbers = [_numbers(text) for text in (version, *taken) if re.match(r"\d+\.\d+\.\d+", text)]
+    major, minor, _ = _numbers(version)
+    patch = max(found[2] for found in numbers if found[:2] == (major, minor))
+    return f"{major}.{minor}.{patch + 1}"
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    major, minor, patch = re.findall(r"\d+", version)[:3]
+    return int(major), int(minor), int(patch)
+
+
+def _never_released(index_repo: str, version: str, observed: Observed) -> UsageError:
+    known = sorted({*observed.versions, *(record.version for record in observed.records.values())})
+    return UsageError(f"{index_repo} has no release {version}", why=f"Released are: {', '.join(known) or 'none'}.")
