@@ -90,6 +90,45 @@ def test_a_step_sees_no_token_but_one_that_reads_the_hub(tmp_path: Path) -> None
         assert done.stdout.strip() == f"HF_TOKEN is {told}"
 
 
+_LOGIN = (
+    "import os, sys; from pathlib import Path\n"
+    "from tests.run.test_isolated import job, run, toys, Pin\n"
+    "pins = {'model': Pin('x', sys.argv[2])}\n"
+    "print(run(job(toys.LoginJob, Path(sys.argv[1]), **pins))[0]['text'])\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "oidc", "told"),
+    [
+        ("hub:org/name@abc", {}, "hf_stored_canary []"),
+        ("/data/rows", {}, "None []"),
+        ("hub:org/name@abc", {"HF_OIDC_RESOURCE": "acme/x", "HF_OIDC_ID_TOKEN": "identity"}, "None []"),
+        (
+            "hub:org/name@abc",
+            {"HF_OIDC_RESOURCE": "acme/x", "HF_OIDC_ID_TOKEN": "identity", "HF_TOKEN": "hf_reading"},
+            "hf_reading []",
+        ),
+    ],
+)
+def test_the_stored_login_reaches_only_a_step_that_reads_the_hub(
+    tmp_path: Path, at: str, oidc: dict[str, str], told: str
+) -> None:
+    """A Trusted Publisher's identity reaches no step: it is for the repos that are published."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "token").write_text("hf_stored_canary")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING_FACE"))}
+    done = subprocess.run(
+        [sys.executable, "-c", _LOGIN, str(tmp_path), at],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**kept, **oidc, "HF_HOME": str(home)},
+    )
+    assert done.stdout.strip() == told
+
+
 def test_a_step_dies_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
