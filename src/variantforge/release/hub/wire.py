@@ -8,6 +8,7 @@ its user agent, and requests of others (transformers loading a model) keep their
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,8 +44,12 @@ class Wire:
     def install(self) -> None:
         """Makes huggingface_hub's requests go through this wire, for the whole process."""
         from huggingface_hub import set_client_factory
+        from huggingface_hub.utils import disable_progress_bars, logging
 
         hush_logs()
+        disable_progress_bars()
+        if not os.environ.get("HF_HUB_VERBOSITY") and not os.environ.get("HF_DEBUG"):
+            logging.set_verbosity_error()  # what it warns of is told here, or is no trouble (an empty commit)
         set_client_factory(self._client)
 
     def _client(self) -> httpx2.Client:

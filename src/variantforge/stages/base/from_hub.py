@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from variantforge.errors import BaseError
+from variantforge.redact import redacted
 from variantforge.stages.base.files import INDEX, SMALL_FILES, read_json
 from variantforge.stages.models import quiet
 
@@ -49,7 +50,7 @@ def _telling(name: str, commit: str) -> Iterator[None]:
     except BaseError:
         raise
     except Exception as error:  # offline mode, no route, gated, a proxy: the client raises many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = (redacted(str(error)).strip().splitlines() or [type(error).__name__])[0][:200]
         raise BaseError(
             f"{name} at commit {commit[:12]} cannot be fetched from the Hub",
             why=reason,
