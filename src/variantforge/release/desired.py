@@ -88,22 +88,18 @@ class Desired:
 def desired_of(plan: Plan, store: Store) -> Desired:
     """Raises UsageError when the family is not published to the Hub, PublishError when a repo is not laid out yet."""
     place = Place("publish", None, "family")
-    if plan.family.publish.to != "hub" or place not in plan.places:
-        raise UsageError(
-            f"{plan.family.family} is published to a {plan.family.publish.to}, not to the Hub",
-            next="write 'to: hub' under publish in the family file",
-        )
-    params = plan.steps[plan.places[place]].params
-    if not is_version(str(params["version"])):
-        raise UsageError(
-            f"version {params['version']} cannot be the name of a tag", next="write a version such as 1.2.0"
-        )
+    page_step = plan.steps.get(plan.places.get(place, ""))
+    if page_step is None or page_step.method != "hub":
+        raise UsageError("this family is not published to the Hub", next="write 'to: hub' under publish in its file")
+    params = page_step.params
+    if not is_version(version := str(params["version"])):
+        raise UsageError(f"version {version} cannot be the name of a tag", next="write a version such as 1.2.0")
     page, refused = _laid_out(plan, store, place), dict(_refused(plan, store))
     wanted = [it for it in plan.places if it.stage == "publish" and it.variant and _repo(plan, it) not in refused]
     repos = [_repo_of(_repo(plan, it), _laid_out(plan, store, it)) for it in wanted]
     return Desired(
         family=str(params["family"]),
-        version=str(params["version"]),
+        version=version,
         channel=params["channel"],
         visibility=params["visibility"],
         gated=params["gated"],
@@ -146,9 +142,7 @@ def _repo_of(repo: str, artifact: Artifact) -> DesiredRepo:
     files = {path: File(folder / path, digest.sha256, digest.size_bytes) for path, digest in lineage.files.items()}
     card = text_digest(managed((folder / PAGE).read_text()))
     if lineage.repo != repo or PAGE not in files or files[PAGE].sha256 != card:
-        raise PublishError(
-            f"{folder} does not hold {repo} as its {LINEAGE} describes it", next=f"rm -r {artifact.path}"
-        )
+        raise PublishError(f"{folder} does not hold {repo} as {LINEAGE} describes it", next=f"rm -r {artifact.path}")
     return DesiredRepo(repo, {**files, LINEAGE: File(folder / LINEAGE, text_digest(data.decode()), len(data))})
 
 

@@ -18,7 +18,7 @@ from variantforge.release.record import (
     parse_record,
     tag_of,
 )
-from variantforge.release.snapshot import Difference, Snapshot, Snapshots, difference
+from variantforge.release.snapshot import NO_DIFFERENCE, Difference, Snapshot, Snapshots, difference
 
 _LOOK_BACK = 50  # commits of others that are told by name
 
@@ -36,7 +36,7 @@ class ObservedRepo:
     head: Snapshot | None
     on_channel: bool
     released: Snapshot | None = None
-    drift: Difference = Difference()
+    drift: Difference = NO_DIFFERENCE
     by: tuple[Commit, ...] = ()
     behind: bool = False
 
@@ -105,9 +105,7 @@ def observe(
         index=_index(snapshots, remote, channel) if remote else None,
         records=records,
         repos=dict(zip(names, seen, strict=True)),
-        versions=frozenset(tag.removeprefix("v") for tag in remote.tags if tag.startswith("v"))
-        if remote
-        else frozenset(),
+        versions=frozenset(tag.removeprefix("v") for tag in (remote.tags if remote else ()) if tag.startswith("v")),
         tagged=tagged,
         collection=hub.collections.find(index_repo.partition("/")[0], title) if title else None,
     )

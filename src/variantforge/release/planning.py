@@ -191,9 +191,7 @@ def _refuse_foreign(desired: Desired, observed: Observed, adopt: Collection[str]
         theirs.append((index, whose))
     if theirs:
         raise Refused(
-            f"{len(theirs)} repos on the Hub are not of this family"
-            if len(theirs) > 1
-            else f"{theirs[0][0]} is not ours",
+            "the Hub has repos of that name already, and this family has not made them",
             why="\n".join(f"{repo} {whose}" for repo, whose in theirs),
             next=f"vf import --adopt {theirs[0][0]}   # keeps its files, or choose another publish.namespace or .repo",
         )

@@ -73,6 +73,9 @@ class Difference:
         return tuple(sorted((*self.changed, *self.missing, *self.surplus)))
 
 
+NO_DIFFERENCE = Difference()
+
+
 def difference(target: Snapshot, head: Snapshot, ours_before: frozenset[str] = frozenset()) -> Difference:
     """How ``head`` differs from ``target`` in managed files. ``ours_before``: what earlier releases managed there."""
     wrong = [path for path in sorted(target.managed_paths) if not head.holds(path, target)]
