@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.localhub.fixtures import _localhub, hub  # noqa: F401
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two test processes share two cores

@@ -1,0 +1,29 @@
+"""The fixture ``hub``: one server for the whole run, empty at the start of each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.localhub.hub import LocalHub
+
+
+@pytest.fixture(scope="session")
+def _localhub() -> Iterator[LocalHub]:
+    with LocalHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(_localhub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """An empty hub; after the test it must not have crashed, and no token may have reached the storage.
+
+    The client in this process may go online for the test: ``HfApi(endpoint=hub.endpoint, token=hub.token)``. Child
+    processes take ``os.environ | hub.env(tmp_path)``.
+    """
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    _localhub.reset()
+    yield _localhub
+    assert _localhub.crashes == []
+    assert _localhub.leaks == []
