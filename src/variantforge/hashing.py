@@ -13,16 +13,22 @@ from typing import Any
 
 KEY_LENGTH = 32  # hex digits of a step's key: 128 bits, far from any collision a store could meet
 _CHUNK_BYTES = 1 << 20
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def canonical_json(value: Any) -> str:
     """The one text of a JSON value. Raises ValueError for NaN or infinity, TypeError for what is not JSON."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def key_of(value: Any) -> str:
     """The key of a JSON value: the first 32 hex digits of the SHA-256 of its canonical text."""
-    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()[:KEY_LENGTH]
+    return key_of_text(canonical_json(value))
+
+
+def key_of_text(canonical: str) -> str:
+    """The key of the JSON value that a canonical text stands for."""
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:KEY_LENGTH]
 
 
 def text_digest(text: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from variantforge.fsops import write_json
-from variantforge.hashing import key_of
+from variantforge.hashing import canonical_json, key_of_text
 
 FACTS = "facts.json"
 
@@ -48,7 +48,12 @@ class Step:
 
     @cached_property
     def key(self) -> str:
-        return key_of(self.identity)
+        return key_of_text(self.text)
+
+    @cached_property
+    def text(self) -> str:
+        """``identity`` as canonical JSON: the text that the key is the hash of."""
+        return canonical_json(self.identity)
 
     @property
     def identity(self) -> dict[str, Any]:

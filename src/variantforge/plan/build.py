@@ -6,68 +6,19 @@ come last. Equal steps of two variants become one, since a step *is* its key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from variantforge.errors import UsageError
 from variantforge.plan.pin import RepoType, Resolver
+from variantforge.plan.plan import Plan
 from variantforge.refs import Ref
-from variantforge.registry import near
 from variantforge.spec.family import FamilySpec
 from variantforge.spec.inherit import in_order, inherit
 from variantforge.spec.load import FamilyFile
 from variantforge.stages import PIPELINE, Place, stage
 from variantforge.step import Pin, Step
-
-
-@dataclass(frozen=True)
-class Plan:
-    """``steps``: key -> step, inputs before what needs them. ``places``: where in the family each key stands."""
-
-    family: FamilySpec
-    steps: Mapping[str, Step]
-    places: Mapping[Place, str]
-
-    @cached_property
-    def places_of(self) -> dict[str, list[Place]]:
-        by_key: dict[str, list[Place]] = {}
-        for place, key in self.places.items():
-            by_key.setdefault(key, []).append(place)
-        return by_key
-
-    def label(self, key: str) -> str:
-        """What people call a step: its place, with the variants that share it."""
-        first, *others = self.places_of[key]
-        shared = [place.variant for place in others if place.variant and place.variant != first.variant]
-        return f"{first}{' = ' + ', '.join(shared) if shared else ''}"
-
-    def select(self, *, until: str | None = None, only: Iterable[str] = ()) -> frozenset[str]:
-        """Keys of the steps asked for, and of all that they need. Raises UsageError for unknown names."""
-        variants = list(only)
-        for variant in variants:
-            if variant not in self.family.variants:
-                raise UsageError(f"no variant '{variant}'.{near(variant, list(self.family.variants))}")
-        if until is not None and until not in PIPELINE:
-            raise UsageError(f"no stage '{until}'.{near(until, list(PIPELINE))} Stages: {', '.join(PIPELINE)}.")
-        stages = PIPELINE[: PIPELINE.index(until) + 1] if until else PIPELINE
-        wanted = [
-            key
-            for place, key in self.places.items()
-            if place.stage in stages and (not variants or place.variant in variants)
-        ]
-        return frozenset(self._with_inputs(wanted))
-
-    def _with_inputs(self, keys: list[str]) -> Iterator[str]:
-        seen: set[str] = set()
-        todo = list(keys)
-        while todo:
-            key = todo.pop()
-            if key not in seen:
-                seen.add(key)
-                yield key
-                todo.extend(self.steps[key].inputs.values())
 
 
 @dataclass
@@ -90,6 +41,9 @@ class Draft:
 
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         return self._pinned(lambda: self.resolver.pin_files(files), key)
+
+    def look(self, path: Path) -> None:
+        self.resolver.seen.look(path)
 
     def _pinned(self, resolve: Callable[[], Pin], key: str) -> Pin | None:
         try:
@@ -118,6 +72,8 @@ def build_plan(file: FamilyFile, resolver: Resolver) -> Plan:
     def tell(key: str, text: str) -> None:
         problems.append((key, text))
 
+    for source in file.sources:
+        resolver.seen.look(source)
     draft = Draft(family, file.path.parent.resolve(), resolver, tell)
     for name in in_order(family):
         draft.at_key = f"variants.{name}"
@@ -129,3 +85,6 @@ def build_plan(file: FamilyFile, resolver: Resolver) -> Plan:
     if problems:
         raise file.error(list(dict.fromkeys(problems)))
     return Plan(family, draft.steps, draft.places)
+
+
+__all__ = ["Draft", "Plan", "build_plan"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from variantforge.plan.build import Plan
+from variantforge.plan.plan import Plan
 from variantforge.stages import Place, stage
 from variantforge.step import Artifact, Step
 
@@ -30,6 +30,7 @@ class Blocked:
 
 
 Decision = Reuse | Run | Blocked
+_REUSE = Reuse()
 
 
 class Shelf(Protocol):
@@ -60,29 +61,32 @@ def explain(
     shelves = {name: store.keys(name) for name in {step.stage for step in plan.steps.values()}}
     decisions: dict[str, Decision] = {}
     for key, step in plan.steps.items():
-        if selected is not None and key not in selected:
-            continue
-        artifact = store.find(step) if key in shelves[step.stage] else None
-        decisions[key] = _decide(plan, step, artifact, decisions, store, used or {})
+        if selected is None or key in selected:
+            artifact = store.find(step) if key in shelves[step.stage] else None
+            decisions[key] = (
+                _decide(plan, step, decisions, store, {} if used is None else used)
+                if artifact is None
+                else _kept(step, artifact)
+            )
     return decisions
+
+
+def _kept(step: Step, artifact: Artifact) -> Decision:
+    stale = stage(step.stage).stale(step, artifact)
+    return Run(stale) if stale else _REUSE
 
 
 def _decide(
     plan: Plan,
     step: Step,
-    artifact: Artifact | None,
     before: Mapping[str, Decision],
     store: Shelf,
     used: Mapping[Place, Remembered],
 ) -> Decision:
-    doing = stage(step.stage)
-    if artifact is not None:
-        stale = doing.stale(step, artifact)
-        return Run(stale) if stale else Reuse()
     blocked = [plan.label(key) for key in step.inputs.values() if isinstance(before.get(key), Blocked)]
     if blocked:
         return Blocked(f"needs {blocked[0]}, which is blocked")
-    if not doing.takes_refused:
+    if not stage(step.stage).takes_refused:
         for key in step.inputs.values():
             refusal = _refusal(plan.steps[key], before, store)
             if refusal:

@@ -19,20 +19,20 @@ from typing import Any, Literal
 from variantforge.errors import UsageError, VariantforgeError
 from variantforge.fsops import write_json
 from variantforge.hashing import file_digest, tree_digest
+from variantforge.plan.seen import SETTLED_NS, Seen, stamp
 from variantforge.refs import Ref
 from variantforge.stages.base.files import pinned_files
 from variantforge.step import Pin
 
 RepoType = Literal["model", "dataset"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SETTLED_NS = 50_000_000  # a file changed within the last 50 ms may change again without its times moving
 
 
 class Resolver:
     """``folder`` is where relative paths start; ``cache`` a file that keeps digests between runs (None: keep none).
 
     ``hash_file`` reads a file's bytes; a test counts its calls. ``locked`` holds commits of refs on the Hub: those are
-    taken without asking it. Call ``close()`` once, at the end of planning.
+    taken without asking it. ``seen`` is what was looked at. Call ``close()`` once, at the end of planning.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Resolver:
     ) -> None:
         self._locked = locked or {}
         self.folder, self._cache, self._hash_file = folder, cache, hash_file
+        self.seen = Seen()
         self._known = _read_cache(cache)
         self._changed = False
         self._pins: dict[tuple[Ref, str], Pin] = {}
@@ -77,9 +78,13 @@ class Resolver:
 
     def _resolve(self, ref: Ref, repo_type: RepoType) -> Pin:
         if ref.kind == "hub":
-            commit = self._locked.get((ref, repo_type)) or _commit(ref, repo_type)
+            locked = self._locked.get((ref, repo_type))
+            if locked or not _COMMIT.fullmatch(ref.revision or ""):
+                self.seen.lasting = False
+            commit = locked or _commit(ref, repo_type)
             return Pin(f"hub:{commit}", f"hub:{ref.name}@{commit}")
         path = _package_file(ref.name) if ref.kind == "package" else self._absolute(Path(ref.name).expanduser())
+        self.seen.look_into(path)
         return self._folder_pin(path, repo_type) if path.is_dir() else self._file_pin(path)
 
     def _absolute(self, path: Path) -> Path:
@@ -90,6 +95,9 @@ class Resolver:
         return Pin(self._digest(path), str(path))
 
     def _folder_pin(self, folder: Path, repo_type: RepoType) -> Pin:
+        if repo_type != "model":  # files are looked for in its folders too
+            for inner in folder.rglob("*/"):
+                self.seen.look_into(inner)
         files = pinned_files(folder, model=repo_type == "model")
         if not files:
             raise UsageError(f"the folder {folder} holds no files to read")
@@ -98,14 +106,15 @@ class Resolver:
         )
 
     def _digest(self, path: Path) -> str:
-        before = _stamp(path)
+        self.seen.look(path)
+        before = list(stamp(path))
         known = self._known.get(str(path))
         if known is not None and known[:-1] == before:
             return str(known[-1])
         digest = self._hash_file(path)
-        if _stamp(path) != before:
+        if list(stamp(path)) != before:
             raise UsageError(f"{path} was changed while it was being read: wait until it is finished")
-        if time.time_ns() - max(before[1], before[2]) > _SETTLED_NS:
+        if time.time_ns() - max(before[1], before[2]) > SETTLED_NS:
             self._known[str(path)] = [*before, digest]
             self._changed = True
         return digest
@@ -114,11 +123,6 @@ class Resolver:
 def _absolute(path: Path) -> Path:
     """Absolute and without '..', links kept as they are: a snapshot folder links to names that mean nothing."""
     return Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow the links
-
-
-def _stamp(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
 
 
 def _must_be_file(path: Path) -> None:

@@ -17,6 +17,7 @@ from variantforge.spec.complaints import complaints_of
 from variantforge.spec.crosscheck import cross_complaints
 from variantforge.spec.family import FamilySpec
 from variantforge.spec.places import Places
+from variantforge.spec.trainer_args import sources_read
 from variantforge.spec.words import describe
 from variantforge.spec.yaml_events import MAX_BYTES, Complaint, Mark, Node, Unreadable, read_yaml
 
@@ -26,11 +27,12 @@ MAX_PROBLEMS = 200  # told one by one; a file with more is broken in one place
 
 @dataclass(frozen=True)
 class FamilyFile:
-    """A family as written, and where each key of it stands."""
+    """A family as written, and where each key of it stands. ``sources``: other files that checking it has read."""
 
     spec: FamilySpec
     path: Path
     places: Places
+    sources: tuple[Path, ...] = ()
 
     def where(self, key: str) -> str:
         """``"family.yaml:17:5"`` for a key path; the nearest parent's place when the key itself is not written."""
@@ -65,7 +67,7 @@ def load_family(path: Path) -> FamilyFile:
     complaints += cross_complaints(places)
     if complaints or spec is None:
         raise _spec_error(path, complaints)
-    return FamilyFile(spec, path, places)
+    return FamilyFile(spec, path, places, tuple(sources_read()))
 
 
 def _not_a_family(root: Node) -> Complaint:

@@ -28,6 +28,14 @@ Annotation = Field
 _FORMAT = "1"  # of the cached file
 
 
+_read_from: dict[str, list[Path]] = {}  # config class -> the sources its arguments were read from
+
+
+def sources_read() -> list[Path]:
+    """The files of TRL and transformers that checking arguments has rested on so far."""
+    return [path for files in _read_from.values() for path in files]
+
+
 @cache
 def trainer_arguments(config_class: str) -> dict[str, Annotation]:
     """Name -> annotation of every argument of a config class of the installed TRL, inherited ones too.
@@ -37,7 +45,8 @@ def trainer_arguments(config_class: str) -> dict[str, Annotation]:
     path = cache_folder() / f"trainer-args-{_FORMAT}" / f"{config_class}.json"
     cached = _cached(path)
     if cached is not None:
-        return cached
+        _read_from[config_class], arguments = cached
+        return arguments
     sources = Sources()
     try:
         arguments = sources.fields("trl", config_class)
@@ -47,6 +56,7 @@ def trainer_arguments(config_class: str) -> dict[str, Annotation]:
             why=str(error),
             next="pip install 'trl>=1.16,<2'",
         ) from error
+    _read_from[config_class] = sources.files
     _keep(path, sources.files, arguments)
     return arguments
 
@@ -57,14 +67,15 @@ def cache_folder() -> Path:
     return (root if root.is_absolute() else Path("~/.cache").expanduser()) / "variantforge"
 
 
-def _cached(path: Path) -> dict[str, Annotation] | None:
-    """What was kept, or None when there is nothing, it is damaged, or a source file has changed since."""
+def _cached(path: Path) -> tuple[list[Path], dict[str, Annotation]] | None:
+    """The sources and what was kept of them, or None when there is nothing, it is damaged, or a source file has changed since."""
     try:
         kept = json.loads(path.read_bytes())
         if not kept["files"] or any(_stamp(Path(file)) != stamp for file, stamp in kept["files"].items()):
             return None
         rows = kept["arguments"].items()
-        return {name: Field(str(text), tuple(takes), tuple(choices)) for name, (text, takes, choices) in rows}
+        arguments = {name: Field(str(text), tuple(takes), tuple(choices)) for name, (text, takes, choices) in rows}
+        return [Path(file) for file in kept["files"]], arguments
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,36 @@ CREATE TABLE IF NOT EXISTS used (
 
 @dataclass(frozen=True)
 class Used:
-    """The step that stood at a place when it was last applied."""
+    """The step that stood at a place when it was last applied. ``text`` is its identity as JSON."""
 
     key: str
-    identity: dict[str, Any]
+    text: str
     refusal: str
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        identity: dict[str, Any] = json.loads(self.text)
+        return identity
+
+
+class _Memory(Mapping[Place, Used]):
+    """A mapping that is read when it is first asked for something."""
+
+    def __init__(self, read: Callable[[], dict[Place, Used]]) -> None:
+        self._read = read
+
+    @cached_property
+    def _rows(self) -> dict[Place, Used]:
+        return self._read()
+
+    def __getitem__(self, place: Place) -> Used:
+        return self._rows[place]
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 class Journal:
@@ -82,21 +108,24 @@ class Journal:
 
     def use(self, family: str, rows: list[tuple[Place, Step, str]]) -> None:
         """Remembers the step (and its refusal) now standing at each place."""
-        values = [(family, _text(place), step.key, json.dumps(step.identity), refusal) for place, step, refusal in rows]
+        values = [(family, _text(place), step.key, step.text, refusal) for place, step, refusal in rows]
         with self._open() as connection:
             connection.execute("BEGIN")
             connection.executemany("INSERT OR REPLACE INTO used VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("COMMIT")
 
-    def used(self, family: str) -> dict[Place, Used]:
-        """What the last apply used, by place."""
+    def used(self, family: str) -> Mapping[Place, Used]:
+        """What the last apply used, by place; read when it is first asked for, which a plan without news never does."""
+        return _Memory(lambda: self._used(family))
+
+    def _used(self, family: str) -> dict[Place, Used]:
         if not self.path.exists():
             return {}
         with self._open(write=False) as connection:
             rows = connection.execute(
                 "SELECT place, key, identity, refusal FROM used WHERE family = ?", (family,)
             ).fetchall()
-        return {_place(text): Used(key, json.loads(identity), refusal) for text, key, identity, refusal in rows}
+        return {_place(place): Used(key, text, refusal) for place, key, text, refusal in rows}
 
     def durations(self) -> dict[str, float]:
         """Seconds that each finished step took, by key."""

@@ -33,6 +33,9 @@ class PlainDesk:
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         return Resolver(folder=self.folder).pin_files(files)
 
+    def look(self, path: Path) -> None:
+        pass
+
     def add(self, place: Place, step: Step) -> Step:
         return self.steps.setdefault(place, step)
 

@@ -61,6 +61,9 @@ class Table:
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         raise AssertionError("nothing is pinned here")
 
+    def look(self, path: Path) -> None:
+        raise AssertionError("nothing is looked at here")
+
     def add(self, place: Place, step: Step) -> Step:
         self.places[place] = step
         return step

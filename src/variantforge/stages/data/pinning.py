@@ -64,6 +64,7 @@ def _pin_hub(desk: Desk, key: str, ref: Ref, section: RowsDataset) -> Pin | None
 
 def _pin_files(desk: Desk, key: str, written: str) -> Pinned | None:
     path = desk.folder / Path(written).expanduser()
+    desk.look(path)
     if path.is_dir():
         files = _folder_files(desk, key, path)
     elif path.is_file():
@@ -78,10 +79,13 @@ def _pin_files(desk: Desk, key: str, written: str) -> Pinned | None:
 
 def _folder_files(desk: Desk, key: str, folder: Path) -> list[Path]:
     """The data files directly in a folder, by name. Another file there may be data that nobody reads: a problem."""
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    entries = sorted(folder.iterdir())
+    for path in entries:
+        desk.look(path)
+    files = [path for path in entries if path.is_file() and not path.name.startswith(".")]
     data = [path for path in files if path.stem.lower() not in _NOT_DATA]
     if not data:
-        folders = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
+        folders = [path.name for path in entries if path.is_dir()]
         inside = f" It holds folders ({', '.join(folders[:5])}): name one of them." if folders else ""
         desk.problem(f"{key}.path", f"no {_known()} file in {folder.name}/.{inside}")
     unread = [path for path in data if not _readable(desk, key, path)]
@@ -130,14 +134,14 @@ def _python_places(desk: Desk, name: str, section: PythonSourceDataset) -> list[
     places = []
     for package in sorted(set(section.packages)):
         key = f"datasets.{name}.packages[{section.packages.index(package)}]"
-        found = python_files.of_package(package)
+        found = python_files.of_package(package, desk.look)
         if not found:
             desk.problem(key, python_files.not_found(package))
         places.append((f"package:{package}", key, found))
     if section.folder:
         key = f"datasets.{name}.folder"
         folder = desk.folder / Path(section.folder).expanduser()
-        found = python_files.of_folder(folder)
+        found = python_files.of_folder(folder, desk.look)
         if not found:
             why = "no .py files in" if folder.is_dir() else "no folder"
             beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []

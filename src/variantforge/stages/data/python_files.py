@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -16,23 +16,33 @@ _LEFT_OUT = {"test", "tests", "testing", "idlelib", "turtledemo", "lib2to3", "si
 _LEFT_OUT |= {"_vendor", "vendor", "vendored", "node_modules", "build", "dist", "__pycache__"}
 
 
-def of_package(name: str) -> list[Path]:
+Look = Callable[[Path], None]  # told of every folder before it is listed
+
+
+def _in_silence(path: Path) -> None:
+    """For those who remember nothing."""
+
+
+def of_package(name: str, look: Look = _in_silence) -> list[Path]:
     """The .py files of a package or module (``json``, ``email.mime``), sorted; empty when there are none."""
     roots = [sysconfig.get_path("stdlib"), *(entry for entry in sys.path if entry and Path(entry).is_dir())]
     origin = ""
     for part in name.split("."):
+        for root in roots:
+            look(Path(root))
         spec = PathFinder.find_spec(part, roots)
         if spec is None:
             return []
         origin, roots = spec.origin or "", list(spec.submodule_search_locations or [])
     if roots:
-        return sorted(path for root in roots for path in _sources(Path(root)))
+        return sorted(path for root in roots for path in _sources(Path(root), look))
     return [Path(origin)] if origin.endswith(".py") else []
 
 
-def of_folder(folder: Path) -> list[Path]:
+def of_folder(folder: Path, look: Look = _in_silence) -> list[Path]:
     """The .py files below a folder, sorted; empty when there is no such folder."""
-    return sorted(_sources(folder)) if folder.is_dir() else []
+    look(folder)
+    return sorted(_sources(folder, look)) if folder.is_dir() else []
 
 
 def not_found(name: str) -> str:
@@ -44,12 +54,15 @@ def not_found(name: str) -> str:
     return f"no package '{name}' is installed.{near(top, known)}"
 
 
-def _sources(root: Path) -> Iterator[Path]:
+def _sources(root: Path, look: Look) -> Iterator[Path]:
+    look(root)
     for path in root.iterdir():
         if path.name.startswith(".") or path.name in _LEFT_OUT:
             continue
+        if path.suffix != ".py":
+            look(path)  # what is a link to nothing today may be a folder of sources tomorrow
         if path.is_dir():
-            yield from _sources(path)
+            yield from _sources(path, look)
         elif path.suffix == ".py" and not _is_test(path.stem):
             yield path
 

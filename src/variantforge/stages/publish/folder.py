@@ -46,6 +46,9 @@ class Folder:
     def family_params(self, desk: Desk) -> dict[str, Any]:
         return {}
 
+    def looks_at(self, step: Step) -> tuple[Path, ...]:
+        return (_root(step), _root(step) / PAGE) if step.params["form"] == "family" else (_folder(step),)
+
     def problem(self, step: Step) -> str:
         is_page = step.params["form"] == "family"
         folder = _root(step) if is_page else _folder(step)

@@ -39,6 +39,9 @@ class Hub:
             "gated": publish.gated,
         }
 
+    def looks_at(self, step: Step) -> tuple[Path, ...]:
+        return ()
+
     def problem(self, step: Step) -> str:
         namespace = str(step.params["repo"]).partition("/")[0]
         if namespace == LOCAL:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from variantforge.fsops import write_json
@@ -33,6 +34,9 @@ class Publisher(Protocol):
 
     def family_params(self, desk: Desk) -> Mapping[str, Any]:
         """What the family's own step has to know beside the family's name and version."""
+
+    def looks_at(self, step: Step) -> Iterable[Path]:
+        """The paths (a folder stands for the names in it) on which the answer of ``problem`` rests."""
 
     def problem(self, step: Step) -> str:
         """What stands in the way already now, as a sentence, or ''. Asked while planning; reads little."""
@@ -65,6 +69,8 @@ class Publish:
             if name is None:
                 params = {**params, **publisher.family_params(desk)}
             step = Step(self.name, self.version, to, params, inputs, hints=publisher.hints(desk))
+            for path in publisher.looks_at(step):
+                desk.look(path)
             if problem := publisher.problem(step):
                 desk.problem(publisher.at_key, problem)
             desk.add(place, step)
