@@ -1,0 +1,104 @@
+"""One release of many repos: stage, verify, commit, expose, tidy. Killed anywhere, it goes on from there.
+
+Before ``commit`` nothing can be seen; after it everything is decided, and any machine can bring it to its end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from variantforge.errors import UsageError
+from variantforge.release.commit import check_not_lost, commit_record
+from variantforge.release.expose import expose, tag
+from variantforge.release.hub import Hub
+from variantforge.release.journal import Releases
+from variantforge.release.observed import read_record
+from variantforge.release.planning import ReleasePlan
+from variantforge.release.record import Channel, Record, branch_of
+from variantforge.release.snapshot import Snapshots
+from variantforge.release.stage import stage
+from variantforge.release.tidy import stale_branches, tidy
+from variantforge.release.verify import verify
+from variantforge.release.work import Reporter, Silent, Work
+
+
+@dataclass(frozen=True)
+class ReleaseReport:
+    """``record``: what release.json says now. ``staged``: repo -> commit made by this run or one before it.
+    ``window_s``: how long the branches disagreed; 0.0 where none had to move."""
+
+    record: Record
+    staged: Mapping[str, str]
+    window_s: float
+    wrote: bool
+
+
+def release(
+    plan: ReleasePlan,
+    hub: Hub,
+    journal: Releases,
+    reporter: Reporter | None = None,
+    stop: threading.Event | None = None,
+) -> ReleaseReport:
+    """Does what a plan says; a second time it writes nothing.
+
+    Raises Interrupted when asked to stop before anything is decided, MovedHead when another release was first,
+    IntegrityError when the Hub serves other bytes than were sent, and HubError. After each of them the same command
+    goes on from there.
+    """
+    if plan.nothing_to_do:
+        return ReleaseReport(plan.record, {}, 0.0, wrote=False)
+    work = Work(hub, journal, plan.snapshots, reporter or Silent(), stop or threading.Event())
+    staged = _prepare(work, plan)
+    record = _with_commits(plan.record, staged)
+    if plan.before is not None and plan.before.id != record.id:
+        tag(work, plan.before)  # where the release before was interrupted, its tags are set while they can be
+    decided = commit_record(work, plan, record)
+    window_s = expose(work, decided)
+    overtaken = stale_branches(plan.observed) if plan.before != decided else []
+    tidy(work, decided, overtaken)
+    journal.enter(decided, "done")
+    return ReleaseReport(decided, staged, window_s, wrote=True)
+
+
+def resume(
+    hub: Hub,
+    index_repo: str,
+    journal: Releases,
+    channel: Channel = "stable",
+    reporter: Reporter | None = None,
+    stop: threading.Event | None = None,
+) -> ReleaseReport:
+    """Brings the release that a channel is at to its end, from release.json alone: no spec, no store, no bytes.
+
+    Raises UsageError when nothing was released there.
+    """
+    head = hub.head(index_repo, branch_of(channel))
+    record = read_record(hub, index_repo, head) if head else None
+    if record is None or record.channel != channel:
+        raise UsageError(
+            f"{index_repo} has no release on its channel {channel}", next=f"look at {hub.page(index_repo)}"
+        )
+    work = Work(hub, journal, Snapshots(hub), reporter or Silent(), stop or threading.Event())
+    window_s = expose(work, record)
+    tidy(work, record)
+    journal.enter(record, "done")
+    return ReleaseReport(record, {}, window_s, wrote=True)
+
+
+def _prepare(work: Work, plan: ReleasePlan) -> dict[str, str]:
+    if not plan.staged:
+        return {}
+    check_not_lost(work, plan)
+    staged = stage(work, plan)
+    verify(work, plan, staged)
+    return staged
+
+
+def _with_commits(record: Record, staged: Mapping[str, str]) -> Record:
+    repos = {
+        repo: replace(released, commit=staged.get(repo, released.commit)) for repo, released in record.repos.items()
+    }
+    return replace(record, repos=repos)
