@@ -21,8 +21,16 @@ from variantforge.release.lock.fit import Misfit, misfits, missing, refuse_misfi
 from variantforge.release.lock.needs import needs
 from variantforge.release.lock.record import Lock, Locked, Teacher
 from variantforge.release.lock.text import HEADER, lock_digest, lock_text, read_lock
-from variantforge.spec.inherit import inherit
 from variantforge.spec.load import load_family
+
+
+def fresh(path: Path, held: Lock | None = None, moving: tuple[str, ...] = ()) -> Lock:
+    return now(load_family(path).spec, plan_of(path, held), held or Lock(), moving)
+
+
+def unfit(lock: Lock, path: Path) -> list[Misfit]:
+    return misfits(lock, load_family(path).spec, plan_of(path, lock))
+
 
 D, C = "sha256:" + "1" * 64, "ab" * 20
 LOCK = Lock(
@@ -172,22 +180,22 @@ def test_every_name_of_a_family_is_found_once_as_it_is_written(tmp_path: Path) -
         "again": "path: ./rows.jsonl, limit: 3",
         "mined": "source: python_source, packages: [json], folder: ./code",
     }
-    plan = plan_of(write_family(tmp_path, data=data))
-    found = needs(plan.family)
+    path = write_family(tmp_path, data=data)
+    found = needs(load_family(path).spec)
     assert [(need.section, need.name) for need in found] == [
         ("base", "./base"),
         ("data", "./rows.jsonl"),
         ("data", "python:json"),
         ("data", "python:./code"),
     ]
-    assert all(need.pin(plan) for need in found)
+    assert all(need.pin(plan_of(path)) for need in found)
 
 
 def test_what_no_variant_uses_is_not_locked(tmp_path: Path) -> None:
     model_folder(tmp_path / "base")
     path = write_family(tmp_path)
     path.write_text(path.read_text().replace("datasets:\n", "datasets:\n  idle: {path: acme/idle}\n"))
-    assert [need.name for need in needs(inherit(load_family(path).spec))] == ["./base", "./rows.jsonl"]
+    assert [need.name for need in needs(load_family(path).spec)] == ["./base", "./rows.jsonl"]
 
 
 def test_the_revision_is_part_of_the_name_wherever_it_was_written(tmp_path: Path) -> None:
@@ -199,16 +207,16 @@ def test_the_revision_is_part_of_the_name_wherever_it_was_written(tmp_path: Path
 def test_a_folder_is_locked_with_its_template_and_tokenizer(tmp_path: Path) -> None:
     base = model_folder(tmp_path / "base")
     path = write_family(tmp_path)
-    entry = now(plan_of(path), Lock()).base["./base"]
+    entry = fresh(path).base["./base"]
     assert entry.template == f"sha256:{file_digest(base / 'tokenizer_config.json')}"
     assert entry.tokenizer == f"sha256:{file_digest(base / 'tokenizer.json')}"
     (base / "chat_template.jinja").write_text(TEMPLATE)
-    own_file = now(plan_of(path), Lock()).base["./base"]
+    own_file = fresh(path).base["./base"]
     assert own_file.template == f"sha256:{text_digest(TEMPLATE)}"
     assert own_file.content != entry.content
     (base / "chat_template.jinja").unlink()
     model_folder(base, template=None)
-    assert now(plan_of(path), Lock()).base["./base"].template == "none"
+    assert fresh(path).base["./base"].template == "none"
 
 
 def test_a_gguf_file_is_locked_with_its_template_and_tokenizer(tmp_path: Path) -> None:
@@ -216,7 +224,7 @@ def test_a_gguf_file_is_locked_with_its_template_and_tokenizer(tmp_path: Path) -
 
     def entry(*pairs: bytes) -> Locked:
         (tmp_path / "a.gguf").write_bytes(GOOD.with_pair(*pairs).build())
-        return now(plan_of(path), Lock()).base["./a.gguf"]
+        return fresh(path).base["./a.gguf"]
 
     plain = entry()
     templated = entry(string("tokenizer.chat_template", TEMPLATE))
@@ -250,18 +258,14 @@ def family(tmp_path: Path) -> Path:
     return write_family(tmp_path)
 
 
-def locked_now(path: Path) -> Lock:
-    return now(plan_of(path), Lock())
-
-
 def test_a_fresh_lock_fits(family: Path) -> None:
-    assert misfits(locked_now(family), plan_of(family)) == []
+    assert unfit(fresh(family), family) == []
 
 
 def test_a_changed_file_is_told_and_named_with_its_part(family: Path, tmp_path: Path) -> None:
-    lock = locked_now(family)
+    lock = fresh(family)
     (tmp_path / "rows.jsonl").write_text('{"text": "another"}\n')
-    found = misfits(lock, plan_of(family))
+    found = unfit(lock, family)
     assert found == [Misfit("changed", "data", "./rows.jsonl", "changed since it was locked", "data")]
     refuse_swapped(found, "vf lock")
     with pytest.raises(NotAsLocked) as caught:
@@ -271,21 +275,20 @@ def test_a_changed_file_is_told_and_named_with_its_part(family: Path, tmp_path: 
 
 
 def test_an_edited_card_changes_nothing(family: Path, tmp_path: Path) -> None:
-    lock = locked_now(family)
+    lock = fresh(family)
     (tmp_path / "base" / "README.md").write_text("---\nlicense: mit\n---\n")
-    assert misfits(lock, plan_of(family)) == []
+    assert unfit(lock, family) == []
 
 
 def test_names_that_only_one_side_has_are_told(family: Path, tmp_path: Path) -> None:
-    lock = locked_now(family)
+    lock = fresh(family)
     shutil.copyfile(tmp_path / "rows.jsonl", tmp_path / "more.jsonl")
     path = write_family(tmp_path, data={"more": "path: ./more.jsonl"})
-    plan = plan_of(path)
-    assert [(one.kind, one.subject) for one in misfits(lock, plan)] == [
+    assert [(one.kind, one.subject) for one in unfit(lock, path)] == [
         ("missing", "data ./more.jsonl"),
         ("unused", "data ./rows.jsonl"),
     ]
-    moved = lock.moved_to(now(plan, lock), ())
+    moved = lock.moved_to(fresh(path, lock), ())
     assert list(moved.data) == ["./more.jsonl"]
     assert moved.base == lock.base
 
@@ -300,14 +303,13 @@ def test_another_revision_is_another_name(tmp_path: Path) -> None:
 
 
 def test_only_the_named_parts_move(family: Path, tmp_path: Path) -> None:
-    lock = replace(locked_now(family), tools={"torch": "1.0"})
+    lock = replace(fresh(family), tools={"torch": "1.0"})
     (tmp_path / "rows.jsonl").write_text('{"text": "another"}\n')
     (tmp_path / "base" / "tokenizer.json").write_text('{"version": "2.0"}')
-    plan = plan_of(family)
     for part in ("base", "data", "tools"):
-        moved = lock.moved_to(now(plan, lock, (part,)), (part,))
+        moved = lock.moved_to(fresh(family, lock, (part,)), (part,))
         assert {change.section for change in lock.changes_to(moved)} == {part}
-    kept = lock.moved_to(now(plan, lock), ())
+    kept = lock.moved_to(fresh(family, lock), ())
     assert kept == lock
 
 
@@ -319,10 +321,10 @@ def gguf_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, c
 
 
 def test_a_package_file_swapped_under_its_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = locked_now(gguf_family(tmp_path, monkeypatch, "1.0", GOOD.build()))
+    lock = fresh(gguf_family(tmp_path, monkeypatch, "1.0", GOOD.build()))
     assert lock.base["package:vf_toy_gguf/a.gguf"].version == "1.0"
     other = GOOD.with_pair(string("general.name", "x")).build()
-    found = misfits(lock, plan_of(gguf_family(tmp_path, monkeypatch, "1.0", other)))
+    found = unfit(lock, gguf_family(tmp_path, monkeypatch, "1.0", other))
     assert [one.kind for one in found] == ["swapped"]
     with pytest.raises(IntegrityError) as caught:
         refuse_swapped(found, "vf lock")
@@ -332,8 +334,8 @@ def test_a_package_file_swapped_under_its_version_is_refused(tmp_path: Path, mon
 
 
 def test_a_newer_package_is_a_change_not_a_swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = locked_now(gguf_family(tmp_path, monkeypatch, "1.0", GOOD.build()))
+    lock = fresh(gguf_family(tmp_path, monkeypatch, "1.0", GOOD.build()))
     other = GOOD.with_pair(string("general.name", "x")).build()
-    found = misfits(lock, plan_of(gguf_family(tmp_path, monkeypatch, "1.1", other)))
+    found = unfit(lock, gguf_family(tmp_path, monkeypatch, "1.1", other))
     assert [str(one) for one in found] == ["base package:vf_toy_gguf/a.gguf: from version 1.0 to 1.1, with other bytes"]
     refuse_swapped(found, "vf lock")

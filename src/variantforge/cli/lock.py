@@ -71,8 +71,8 @@ def lock(
     parts = [part.value for part in dict.fromkeys(upgrade or ())]
     opened = open_family(file, store, out, moving=parts)
     path, held = lock_path(opened.file.path), opened.lock or Lock()
-    wanted = held.moved_to(now(opened.plan, held, parts), parts)
-    changes, left = list(held.changes_to(wanted)), misfits(wanted, opened.plan)
+    wanted = held.moved_to(now(opened.file.spec, opened.plan, held, parts), parts)
+    changes, left = list(held.changes_to(wanted)), misfits(wanted, opened.file.spec, opened.plan)
     refuse_swapped(left, again(out, "lock", file))
     written = (bool(changes) or opened.lock is None) and not check
     if written:
@@ -140,11 +140,11 @@ def look_at_lock(opened: Opened, file: Path, out: Output, *, offline: bool, froz
     from variantforge.release.lock.fit import HubAnswer, ask_hub, misfits, refuse_misfits, refuse_swapped
 
     command = again(out, "lock", file)
-    found = misfits(opened.lock, opened.plan)
+    found = misfits(opened.lock, opened.file.spec, opened.plan)
     refuse_swapped(found, command)
     if frozen:
         refuse_misfits(found, command)
-    answer = HubAnswer() if offline else ask_hub(opened.lock, opened.plan.family)
+    answer = HubAnswer() if offline else ask_hub(opened.lock, opened.file.spec)
     refuse_swapped(answer.misfits, command)
     return LockState(lock_path(opened.file.path), (*found, *answer.misfits), answer.unreachable)
 

@@ -16,12 +16,14 @@ from variantforge.errors import NotAsLocked, UsageError, VariantforgeError
 
 if TYPE_CHECKING:
     from variantforge.plan.build import Plan
+    from variantforge.plan.seen import Seen
     from variantforge.release.lock.record import Lock
     from variantforge.spec.load import FamilyFile
     from variantforge.store.artifacts import Store
 
 DEFAULT_FILE = Path("family.yaml")
 STORE_FOLDER = ".variantforge"
+PLANS = "plans"  # the folder in the store that keeps plans between runs
 LONG_READ_BYTES = 1_000_000_000  # about a second of hashing
 
 # Typer's rich help costs 60 ms of imports at every --help; plain text costs none.
@@ -81,6 +83,19 @@ class Opened:
     plan: Plan
     lock: Lock | None = None
 
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A family whose plan is known from an earlier run: of its file, only the bytes were compared."""
+
+    path: Path
+    store: Store
+    plan: Plan
+
 
 def family_file(path: Path, out: Output) -> Path:
     """The family file meant by FILE. Raises UsageError, with what to type instead, when there is none."""
@@ -127,7 +142,13 @@ def store_of(file: Path, store: Path | None) -> Store:
 
 
 def open_family(
-    file: Path, store: Path | None, out: Output, *, moving: Collection[str] = (), frozen: bool = False
+    file: Path,
+    store: Path | None,
+    out: Output,
+    *,
+    moving: Collection[str] = (),
+    frozen: bool = False,
+    remember: bool = False,
 ) -> Opened:
     """Loads the family and lays out its plan, names on the Hub at their locked commits but for the parts ``moving``.
 
@@ -146,10 +167,35 @@ def open_family(
         locked=lock.commits(moving) if lock else None,
     )
     try:
-        return Opened(loaded, shelf, build_plan(loaded, resolver), lock)
+        opened = Opened(loaded, shelf, build_plan(loaded, resolver), lock)
+        if remember:
+            _remember(opened, resolver.seen)
+        return opened
     finally:
         with suppress(VariantforgeError, OSError):  # only a cache: a store that cannot be written may still be read
             resolver.close()
+
+
+def recall_family(file: Path, store: Path | None, out: Output) -> Recalled | None:
+    """The family as an earlier run of ``vf plan`` laid it out, when it is certain that it would be laid out so again.
+
+    Never one with a lock, or one that is released to the Hub: for those more than the plan is looked at.
+    """
+    from variantforge.plan.remembered import RememberedPlan
+
+    path = family_file(file, out)
+    shelf = store_of(path, store)
+    plan = RememberedPlan(shelf.root / PLANS, path).read()
+    return Recalled(path, shelf, plan) if plan else None
+
+
+def _remember(opened: Opened, seen: Seen) -> None:
+    from variantforge.plan.remembered import RememberedPlan
+    from variantforge.release.lock import lock_path
+
+    seen.look(lock_path(opened.path))
+    if opened.lock is None and opened.file.spec.publish.to == "folder":
+        RememberedPlan(opened.store.root / PLANS, opened.path).keep(opened.plan, seen)
 
 
 def _lock_of(loaded: FamilyFile, out: Output, file: Path, frozen: bool) -> Lock | None:
@@ -163,11 +209,10 @@ def _lock_of(loaded: FamilyFile, out: Output, file: Path, frozen: bool) -> Lock 
         return None
     from variantforge.release.lock.fit import missing, refuse_misfits
     from variantforge.release.lock.text import read_lock
-    from variantforge.spec.inherit import inherit
 
     lock = read_lock(path)
     if frozen:
-        refuse_misfits(missing(lock, inherit(loaded.spec)), command)
+        refuse_misfits(missing(lock, loaded.spec), command)
     return lock
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from variantforge.errors import NotOnHub
 from variantforge.hashing import file_digest, text_digest, tree_digest
-from variantforge.plan.build import Plan
+from variantforge.plan.plan import Plan
 from variantforge.release.lock.hub import files_at
 from variantforge.release.lock.needs import Need, needs
 from variantforge.release.lock.record import NONE, Lock, Locked
+from variantforge.spec.family import FamilySpec
 from variantforge.stages.base.files import is_pinned
 from variantforge.stages.base.gguf_header import read_gguf_header
 from variantforge.stages.base.look import inspect_base
@@ -34,13 +35,13 @@ _TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.jso
 _TOKENIZERS = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 
 
-def now(plan: Plan, held: Lock, moving: Collection[str] = ()) -> Lock:
+def now(family: FamilySpec, plan: Plan, held: Lock, moving: Collection[str] = ()) -> Lock:
     """The lock that would be written from nothing; entries of ``held`` that do not move are taken over unasked.
 
     Raises NotOnHub or HubUnreachable for a repo on the Hub that cannot be asked for its files.
     """
     found: dict[str, dict[str, Locked]] = {"base": {}, "data": {}}
-    for need in needs(plan.family):
+    for need in needs(family):
         kept = None if need.section in moving else held.section(need.section).get(need.name)
         if kept is not None:
             found[need.section][need.name] = kept

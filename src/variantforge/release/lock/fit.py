@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from variantforge.errors import HubUnreachable, IntegrityError, NotAsLocked, NotOnHub
-from variantforge.plan.build import Plan
+from variantforge.plan.plan import Plan
 from variantforge.release.lock.facts import carrier_version, content_of, tools
 from variantforge.release.lock.hub import files_at, head_of
 from variantforge.release.lock.needs import Need, needs
@@ -66,10 +66,10 @@ def _not_held(lock: Lock, need: Need) -> str:
     return f"not locked{f' (locked is {held[0]})' if held else ''}"
 
 
-def misfits(lock: Lock, plan: Plan) -> list[Misfit]:
+def misfits(lock: Lock, family: FamilySpec, plan: Plan) -> list[Misfit]:
     """Everything that can be told without the Hub."""
-    named = needs(plan.family)
-    found = missing(lock, plan.family)
+    named = needs(family)
+    found = missing(lock, family)
     for need in named:
         held, pin = lock.section(need.section).get(need.name), need.pin(plan)
         if held is not None and pin is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from variantforge.plan.build import Plan
 from variantforge.plan.pin import RepoType
+from variantforge.plan.plan import Plan
 from variantforge.refs import Ref
 from variantforge.spec.family import FamilySpec, PythonSourceDataset
 from variantforge.stages import Place
@@ -44,7 +44,7 @@ class Need(NamedTuple):
 
 
 def needs(family: FamilySpec) -> list[Need]:
-    """One per name, bases first, in the order of the file; ``family`` with its defaults flowed in."""
+    """One per name, bases first, in the order of the file."""
     found: dict[tuple[str, str], Need] = {}
     for need in (*_bases(family), *_data(family)):
         found.setdefault((need.section, need.name), need)
