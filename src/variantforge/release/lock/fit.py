@@ -129,7 +129,7 @@ def ask_hub(lock: Lock, family: FamilySpec) -> HubAnswer:
         except NotOnHub as error:
             return [Misfit("hidden", need.section, need.name, error.what)]
         except HubUnreachable as error:
-            silent.append(error.why)
+            silent.append(error.why.removesuffix(". Nothing was written."))
             return []
 
     with ThreadPoolExecutor(max_workers=4) as pool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from variantforge.errors import HubUnreachable, NotOnHub
 from variantforge.plan.pin import RepoType
+from variantforge.redact import redacted
 
 T = TypeVar("T")
 _TIMEOUT_S = 10.0
@@ -57,9 +58,18 @@ def _ask(name: str, repo_type: RepoType, question: Callable[[Any], T]) -> T | No
     except RevisionNotFoundError:
         return None
     except GatedRepoError:
-        raise NotOnHub(f"{name} is gated on the Hub, and this user was not granted access") from None
+        raise NotOnHub(
+            f"{name} is gated on the Hub, and this user was not granted access",
+            next=f"accept its terms at https://huggingface.co/{name}, then: hf auth login",
+        ) from None
     except RepositoryNotFoundError:
-        raise NotOnHub(f"the Hub shows no {repo_type} '{name}': it is gone, renamed or private") from None
+        raise NotOnHub(
+            f"the Hub shows no {repo_type} '{name}': it is gone, renamed or private", next="hf auth login"
+        ) from None
     except Exception as error:  # offline mode, no route, TLS, a proxy, 5xx, a reply that is no JSON: many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise HubUnreachable(f"the Hub cannot be asked about {name}", why=reason) from None
+        reason = (redacted(str(error)).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise HubUnreachable(
+            f"the Hub cannot be asked about {name}",
+            why=f"{reason}. Nothing was written.",
+            next="run the same command again when it answers",
+        ) from None
