@@ -15,6 +15,13 @@ def _localhub() -> Iterator[LocalHub]:
         yield hub
 
 
+def forget_xet_addresses() -> None:
+    """The client remembers for an hour where a repo's Xet storage is; an emptied hub has it elsewhere."""
+    from huggingface_hub.utils import _xet
+
+    _xet.XET_CONNECTION_INFO_CACHE.clear()
+
+
 @pytest.fixture
 def hub(_localhub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     """An empty hub; after the test it must not have crashed, and no token may have reached the storage.
@@ -24,6 +31,7 @@ def hub(_localhub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalH
     """
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     _localhub.reset()
+    forget_xet_addresses()
     yield _localhub
     assert _localhub.crashes == []
     assert _localhub.leaks == []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from tests.localhub import remember
 from tests.localhub.accounts import Accounts
 from tests.localhub.faults import Fault
 from tests.localhub.git import Signature
@@ -52,16 +53,19 @@ class LocalHub:
         self.xet = xet
         self._names = user, org
         self._given_token = token
+        self._round = 0  # a client keeps open what it wrote by Xet, so each reset gives it another folder
         self.lock = threading.RLock()
         self.stopping = threading.Event()
-        self.storage = Storage(self.data / "lfs", self.data / "xet")
         self._routers = {"hub": Router(HUB_ROUTES), "storage": Router(STORAGE_ROUTES)}
         self._fresh()
+        remember.load(self)
         self._servers = [Server(self, "hub", port), Server(self, "storage", port + 1 if port else 0)]
         self.endpoint, self.storage_endpoint = (server.url for server in self._servers)
 
     def _fresh(self) -> None:
         user, org = self._names
+        self._round += 1
+        self.storage = Storage(self.data / "lfs", self.data / "xet" / str(self._round))
         self.accounts = Accounts()
         self.accounts.add_user(user, {org: "admin"})
         self.accounts.add_user(STRANGER, {org: "write"})
@@ -86,9 +90,9 @@ class LocalHub:
         self._time_passed = 0.0
 
     def reset(self) -> None:
-        """Back to an empty hub at the same addresses. Bytes that Xet stored stay: they are found by content alone."""
+        """Back to an empty hub at the same addresses."""
         with self.lock:
-            for name in (*KINDS, "lfs"):
+            for name in (*KINDS, "lfs", "xet"):
                 shutil.rmtree(self.data / name, ignore_errors=True)
             self._fresh()
 
@@ -96,7 +100,9 @@ class LocalHub:
         self.stopping.set()
         for server in self._servers:
             server.stop()
-        if self._owns_data:
+        if not self._owns_data:
+            remember.save(self)
+        else:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def __enter__(self) -> LocalHub:

@@ -72,6 +72,7 @@ class Storage:
     def _rebuild(self, sha256: str, xet_hash: str, size: int) -> None:
         import hf_xet
 
+        self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             target = Path(scratch) / "file"
             session = hf_xet.XetSession()
