@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -23,6 +21,7 @@ from variantforge.plan.explain import Decision, Reuse, explain
 from variantforge.run.executor import Executor, Job
 from variantforge.run.inline import Inline
 from variantforge.run.isolated import Isolated, unexpected
+from variantforge.run.stopping import stop_on_signals
 from variantforge.stages import Place, stage
 from variantforge.step import Artifact, Step
 from variantforge.store.artifacts import Store
@@ -106,7 +105,7 @@ class Runner:
 
     def run(self, selected: frozenset[str] | None = None) -> RunReport:
         """Raises Locked when another process works on the store; every other failure is in the report."""
-        with self.store.locked(), self._stop_on_signals():
+        with self.store.locked(), stop_on_signals(self.stop):
             used = self.journal.used(self.plan.family.family)
             decisions = explain(self.plan, self.store, used, selected)
             self.reporter.start(self.plan, decisions)
@@ -199,25 +198,6 @@ class Runner:
         if steps:
             rows = [(place, step, self._refusal(step)) for place, step in steps]
             self.journal.use(self.plan.family.family, rows)
-
-    @contextmanager
-    def _stop_on_signals(self) -> Iterator[None]:
-        """First Ctrl-C or SIGTERM: save and stop. Second: stop at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: object) -> None:
-            if self.stop.is_set():
-                raise KeyboardInterrupt
-            self.stop.set()
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def run_plan(
