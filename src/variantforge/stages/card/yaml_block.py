@@ -80,15 +80,11 @@ def write_block(values: Mapping[str, Any]) -> str:
 
     Texts that YAML 1.2 or 1.1 would take for something else are quoted, since readers of both kinds are about.
     """
-    if not values:
-        return ""
-    dumped: str = yaml.dump(
-        {key: _canonical(value) for key, value in values.items()},
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=2**31,
-    )
+    return write_yaml({key: _canonical(value) for key, value in values.items()}) if values else ""
+
+
+def write_yaml(value: Any) -> str:
+    dumped: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31)
     return dumped.rstrip("\n")
 
 
