@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 from variantforge.errors import HubError, IntegrityError, MovedHead, NameTaken
 from variantforge.release.commit import index_trailer
@@ -29,10 +30,12 @@ def expose(work: Work, record: Record) -> float:
     That is from before the first branch moved until after the last, also across a kill on the same machine.
     Raises HubError, and IntegrityError where a commit that release.json names is gone or holds something else.
     """
+    interrupted = work.journal.exposing_since(record)
     work.enter(record, "expose", len(record.repos))
     remotes = dict(zip(record.repos, each(lambda repo: _there(work, repo), record.repos), strict=True))
     moves = [repo for repo in record.repos if _must_move(work, record, remotes[repo])]
-    began = work.journal.exposing_since(record) or time.time()
+    still = [remote for repo, remote in remotes.items() if repo not in moves]
+    began = (interrupted or _exposed_elsewhere(work, record, still) or time.time()) if moves else 0.0
     each(lambda repo: _move(work, record, remotes[repo]), moves)
     window_s = time.time() - began if moves else 0.0
     if moves:
@@ -40,6 +43,17 @@ def expose(work: Work, record: Record) -> float:
     settle(work, record, list(remotes.values()))
     tag(work, record)
     return window_s
+
+
+def _exposed_elsewhere(work: Work, record: Record, still: Sequence[RemoteRepo]) -> float | None:
+    """When another machine, which did not come to the end, moved the first branch: as the Hub dates its commit."""
+    if any(record.tag in remote.tags for remote in still):  # tags come after all branches
+        return None
+    newest = each(lambda remote: work.hub.history(remote.id, record.branch, 1), still)
+    ours = [
+        made for made, remote in zip(newest, still, strict=True) if made[0].has_line(str(record.trailer(remote.id)))
+    ]
+    return min((datetime.fromisoformat(made[0].date).timestamp() for made in ours), default=None)
 
 
 def _there(work: Work, repo: str) -> RemoteRepo:

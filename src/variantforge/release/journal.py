@@ -60,7 +60,7 @@ class Releases:
             connection.execute(
                 "INSERT INTO releases (id, family, version, channel, index_repo, phase, started, changed) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, "
-                "changed = excluded.changed",
+                "changed = CASE WHEN phase = excluded.phase THEN changed ELSE excluded.changed END",
                 row,
             )
 
@@ -76,12 +76,12 @@ class Releases:
         return [float(row["at"]) for row in rows]
 
     def exposing_since(self, record: Record) -> float | None:
-        """When the first branch was moved by a run of this release that did not come to its end."""
+        """When the first branch was moved by a run that was interrupted while it moved branches of this release."""
         with self._open() as connection:
             row = connection.execute(
-                "SELECT min(at) AS at FROM commits WHERE release = ? AND kind = 'expose' AND EXISTS "
-                "(SELECT 1 FROM releases WHERE id = ? AND phase = 'expose')",
-                (record.id, record.id),
+                "SELECT min(at) AS at FROM commits JOIN releases ON release = id "
+                "WHERE id = ? AND phase = 'expose' AND kind = 'expose' AND at >= changed",
+                (record.id,),
             ).fetchone()
         return None if row["at"] is None else float(row["at"])
 

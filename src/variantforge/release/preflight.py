@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from variantforge.errors import HubError, HubUnreachable, NoAccess
 from variantforge.fsops import free_bytes
 from variantforge.refs import Ref
 from variantforge.release.hub import Account, Hub, RemoteRepo
+from variantforge.release.hub.access import RepoType, check_read, speaks_xet, uses_xet, verdict_on
 from variantforge.run.environment import Finding
 from variantforge.spec.family import FamilySpec, RowsDataset
 from variantforge.stages.card.repos import index_of, repos_of
 
-RepoType = Literal["model", "dataset"]
 _ROOM_BYTES = 1_000_000_000  # verifying reads a weight file and all small files back from the Hub
 
 
@@ -76,8 +75,7 @@ def preflight(hub: Hub, wish: Wish, store: Path) -> list[Finding]:
         return [Finding("hub account", "wrong", error.what, "a release", error.next)]
     return [
         _account(seen),
-        _namespace(seen),
-        *_repos(seen),
+        *(list(_namespace(seen)) or _repos(seen)),
         *_collection(seen),
         *_reads(seen),
         _transfer(seen),
@@ -96,20 +94,11 @@ def _account(seen: _Seen) -> Finding:
     return Finding("hub account", "ok", f"{account.name} ({account.role or 'token'}){orgs}")
 
 
-def _namespace(seen: _Seen) -> Finding:
-    namespace = seen.wish.namespace
-    if seen.account.kind == "user" and namespace in {seen.account.name, *seen.account.orgs}:
-        return Finding("namespace", "ok", namespace)
-    if not seen.hub.has_namespace(namespace):
-        known = ", ".join(sorted({seen.account.name, *seen.account.orgs} - {""}))
-        hint = f"set publish.namespace to one of: {known}" if known else "set publish.namespace to one that exists"
-        return Finding(
-            "namespace", "wrong", f"{namespace}: the Hub has no such user or organisation", "a release", hint
-        )
-    if seen.account.kind == "oidc":
-        return Finding("namespace", "ok", namespace)
-    verdict = seen.hub.may_write(seen.wish.repos[0])
-    return Finding("namespace", "wrong", f"{namespace}: {verdict.reason}", "a release", verdict.next)
+def _namespace(seen: _Seen) -> Iterator[Finding]:
+    """A user or organisation that nobody here belongs to; each repo in it would be refused for the same reason."""
+    verdict = verdict_on(seen.account, seen.wish.repos[0])
+    if seen.account.kind == "user" and seen.wish.namespace not in {seen.account.name, *seen.account.orgs}:
+        yield Finding("namespace", "wrong", f"{seen.wish.namespace}: {verdict.reason}", "a release", verdict.next)
 
 
 def _repos(seen: _Seen) -> Iterator[Finding]:
@@ -147,7 +136,7 @@ def _collection(seen: _Seen) -> Iterator[Finding]:
 def _reads(seen: _Seen) -> Iterator[Finding]:
     for name, kind in seen.wish.reads:
         try:
-            seen.hub.check_read(name, kind)
+            check_read(seen.hub, name, kind)
         except NoAccess as error:
             yield Finding(
                 kind,
@@ -164,10 +153,10 @@ def _reads(seen: _Seen) -> Iterator[Finding]:
 
 def _transfer(seen: _Seen) -> Finding:
     """Xet has no fallback in huggingface_hub: a Hub without it is better told of now."""
-    if not seen.hub.uses_xet():
+    if not uses_xet():
         return Finding("transfer", "ok", "Git LFS (Xet is not installed, or HF_HUB_DISABLE_XET is set)")
     there = next((name for name, repo in seen.repos.items() if repo), None)
-    if there and seen.account.kind != "none" and seen.hub.speaks_xet(there) is False:
+    if there and seen.account.kind != "none" and speaks_xet(seen.hub, there) is False:
         found = f"{seen.hub.endpoint} does not speak Xet, and hf_xet is installed"
         return Finding("transfer", "wrong", found, "uploading weights", "export HF_HUB_DISABLE_XET=1")
     return Finding("transfer", "ok", "Xet")

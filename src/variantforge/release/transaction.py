@@ -27,11 +27,12 @@ from variantforge.release.work import Reporter, Silent, Work
 @dataclass(frozen=True)
 class ReleaseReport:
     """``record``: what release.json says now. ``staged``: repo -> commit made by this run or one before it.
-    ``window_s``: how long the branches disagreed; 0.0 where none had to move."""
+    ``window_s``: how long the branches disagreed; 0.0 where none had to move. ``requests``: asked of the Hub."""
 
     record: Record
     staged: Mapping[str, str]
     window_s: float
+    requests: int
     wrote: bool
 
 
@@ -49,7 +50,8 @@ def release(
     goes on from there.
     """
     if plan.nothing_to_do:
-        return ReleaseReport(plan.record, {}, 0.0, wrote=False)
+        return ReleaseReport(plan.record, {}, 0.0, 0, wrote=False)
+    requests = hub.budget.requests
     work = Work(hub, journal, plan.snapshots, reporter or Silent(), stop or threading.Event())
     staged = _prepare(work, plan)
     record = _with_commits(plan.record, staged)
@@ -60,7 +62,7 @@ def release(
     overtaken = stale_branches(plan.observed) if plan.before != decided else []
     tidy(work, decided, overtaken)
     journal.enter(decided, "done")
-    return ReleaseReport(decided, staged, window_s, wrote=True)
+    return ReleaseReport(decided, staged, window_s, hub.budget.requests - requests, wrote=True)
 
 
 def resume(
@@ -75,6 +77,7 @@ def resume(
 
     Raises UsageError when nothing was released there.
     """
+    requests = hub.budget.requests
     head = hub.head(index_repo, branch_of(channel))
     record = read_record(hub, index_repo, head) if head else None
     if record is None or record.channel != channel:
@@ -85,7 +88,7 @@ def resume(
     window_s = expose(work, record)
     tidy(work, record)
     journal.enter(record, "done")
-    return ReleaseReport(record, {}, window_s, wrote=True)
+    return ReleaseReport(record, {}, window_s, hub.budget.requests - requests, wrote=True)
 
 
 def _prepare(work: Work, plan: ReleasePlan) -> dict[str, str]:

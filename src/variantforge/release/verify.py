@@ -10,7 +10,7 @@ from variantforge.release.desired import DesiredRepo
 from variantforge.release.hub import RemoteFile
 from variantforge.release.parallel import each
 from variantforge.release.planning import ReleasePlan
-from variantforge.release.snapshot import Snapshot, Snapshots
+from variantforge.release.snapshot import Snapshot
 from variantforge.release.stage import staging_branch
 from variantforge.release.work import Work
 from variantforge.stages.card.repos import PAGE
@@ -38,7 +38,7 @@ def verify(work: Work, plan: ReleasePlan, staged: dict[str, str]) -> None:
 
 
 def _verify_repo(work: Work, wanted: DesiredRepo, oid: str) -> None:
-    there = Snapshots(work.hub).at(wanted.repo, oid)  # read anew, whatever was read before
+    there = work.snapshots.at(wanted.repo, oid)
     wrong = sorted({*wanted.differing(there), *(there.managed_paths ^ set(wanted.files))})
     if wrong or there.tree != wanted.tree:
         raise IntegrityError(

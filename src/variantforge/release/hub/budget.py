@@ -35,6 +35,7 @@ class Budget:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.per_hour, self._clock = per_hour, clock
+        self.requests = 0  # answered so far
         self._commits = sorted(commits)
         self._windows: dict[str, Window] = {}
         self._lock = threading.Lock()
@@ -57,7 +58,9 @@ class Budget:
             return max(0.0, recent[excess - 1] + _HOUR_S - self._clock()) if excess > 0 else 0.0
 
     def heard(self, headers: Mapping[str, str]) -> None:
-        """Takes note of the RateLimit header of a response, where it has one."""
+        """Counts a response, and takes note of its RateLimit header where it has one."""
+        with self._lock:
+            self.requests += 1
         found = _LIMIT.search(headers.get("ratelimit", ""))
         if found:
             with self._lock:
