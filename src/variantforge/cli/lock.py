@@ -71,7 +71,7 @@ def lock(
     parts = [part.value for part in dict.fromkeys(upgrade or ())]
     opened = open_family(file, store, out, moving=parts)
     path, held = lock_path(opened.file.path), opened.lock or Lock()
-    wanted = held.moved_to(now(opened.file.spec, opened.plan, held, parts), parts)
+    wanted = held.moved_to(now(opened.file.spec, opened.plan, held, parts, tell=out.note), parts)
     changes, left = list(held.changes_to(wanted)), misfits(wanted, opened.file.spec, opened.plan)
     refuse_swapped(left, again(out, "lock", file))
     written = (bool(changes) or opened.lock is None) and not check

