@@ -23,6 +23,8 @@ def verify(work: Work, plan: ReleasePlan, staged: dict[str, str]) -> None:
     """Raises IntegrityError, after the staging branch is taken away: the next try stages anew."""
     todo = [repo for repo, oid in staged.items() if not work.journal.was_verified(repo, oid)]
     work.enter(plan.record, "verify", len(todo))
+    if todo:
+        _import_loaders()
 
     def one(repo: str) -> None:
         work.check_stop()
@@ -62,6 +64,11 @@ def _read_back(there: Snapshot, wanted: DesiredRepo) -> list[RemoteFile]:
     weights = [file for file in files if file.path.endswith(_WEIGHTS)]
     smallest = sorted(weights, key=lambda file: file.size_bytes)[:1]
     return [file for file in files if file not in weights] + smallest
+
+
+def _import_loaders() -> None:
+    """Once, before there are threads: transformers' lazy modules are half there while another thread imports them."""
+    from transformers import AutoConfig, AutoTokenizer  # noqa: F401
 
 
 def _load(folder: Path, repo: str) -> None:
