@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from variantforge.errors import HubError, IntegrityError, NameTaken, NoAccess, NotOnHub
 from variantforge.fsops import writing
-from variantforge.release.hub.access import may_write
+from variantforge.release.hub.access import account_of, may_write
 from variantforge.release.hub.account import Credentials
 from variantforge.release.hub.budget import Budget
 from variantforge.release.hub.collections import Collections
@@ -21,7 +21,7 @@ from variantforge.release.hub.commits import commit
 from variantforge.release.hub.digest import same
 from variantforge.release.hub.facts import Account, Commit, Content, RemoteFile, RemoteRepo, Verdict
 from variantforge.release.hub.retry import Caller, Patience
-from variantforge.release.hub.wire import AGENT, Wire, get, pages, stream
+from variantforge.release.hub.wire import AGENT, ANSWER_S, Wire, pages, stream
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -37,7 +37,8 @@ class Hub:
 
     ``endpoint`` and ``token`` None: from HF_ENDPOINT, and by huggingface_hub's own rules; a token of ``""`` is none.
     ``tell`` hears one line for every wait. ``stopping`` is polled while waiting: true raises Interrupted.
-    ``budget`` counts commits; hand in one fed by the journal. Every method raises HubError (see errors.py).
+    ``budget`` counts commits; hand in one fed by the journal. An answer is waited for
+    ``answer_s`` seconds. Every method raises HubError (see errors.py).
     Repos are models. Safe to use from several threads.
     """
 
@@ -51,13 +52,13 @@ class Hub:
         budget: Budget | None = None,
         patience: Patience | None = None,
         pause: Callable[[float], None] = time.sleep,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
         self.budget = budget or Budget()
         self._credentials = Credentials(self.endpoint, token)
         self._caller = Caller(patience=patience or Patience(), tell=tell, stopping=stopping, pause=pause)
-        self._wire = Wire(self.budget)
-        self._wire.install()
+        Wire(self.budget, answer_s).install()
         self._api: HfApi | None = None
         self._account: Account | None = None
         self.collections = Collections(self)
@@ -76,62 +77,12 @@ class Hub:
     def _whoami(self) -> Account:
         if self._credentials.kind != "user":
             return Account(self._credentials.kind)
-        found = self.ask("asking the Hub who this token belongs to", lambda api: api.whoami(token=self.user_token()))
-        orgs = {str(org["name"]): str(org.get("roleInOrg", "")) for org in found.get("orgs", [])}
-        role = str(found.get("auth", {}).get("accessToken", {}).get("role", ""))
-        return Account("user", str(found["name"]), orgs, role)
+        doing = "asking the Hub who this token belongs to"
+        return self.ask(doing, lambda api: account_of(api.whoami(token=self.user_token())))
 
     def may_write(self, repo: str, *, exists: bool = True) -> Verdict:
         """Whether a release may write to this repo, as far as can be told without writing."""
-        verdict = may_write(self.account(), repo)
-        if verdict.allowed is not None or not exists:
-            return verdict
-        try:
-            self.ask_repo(
-                repo,
-                f"asking whether {repo} may be written",
-                lambda api, token: api.auth_check(repo, write=True, token=token),
-            )
-        except NoAccess as error:
-            return Verdict(False, error.what, error.next)
-        except NotOnHub:
-            return verdict
-        return Verdict(True, "the Hub says so")
-
-    def check_read(self, repo: str, kind: Literal["model", "dataset"] = "model") -> None:
-        """Raises NoAccess when the repo is gated and this account has no access; NotOnHub when it is hidden."""
-        self.ask(
-            f"asking whether {repo} may be read",
-            lambda api: api.auth_check(repo, repo_type=kind, token=self.user_token()),
-        )
-
-    def has_namespace(self, name: str) -> bool:
-        """Whether there is a user or an organisation of that name."""
-        for ask in (
-            lambda api: api.get_organization_overview(name, token=self.user_token()),
-            lambda api: api.get_user_overview(name, token=self.user_token()),
-        ):
-            with suppress(NotOnHub):
-                self.ask(f"looking for {name}", ask)
-                return True
-        return False
-
-    def uses_xet(self) -> bool:
-        """Whether large files would go through Xet: huggingface_hub asks nobody, and falls back to nothing."""
-        from huggingface_hub.utils._runtime import is_xet_available
-
-        return is_xet_available()
-
-    def speaks_xet(self, repo: str) -> bool | None:
-        """Whether this Hub gives Xet tokens for writing to a repo; None when it gives us none for other reasons."""
-        path = f"/api/models/{repo}/xet-write-token/main"
-        try:
-            self.ask_repo(repo, f"asking {self.endpoint} for Xet", lambda api, token: get(api.endpoint + path, token))
-        except NotOnHub:
-            return False
-        except NoAccess:
-            return None
-        return True
+        return may_write(self, repo, exists=exists)
 
     def page(self, repo: str, kind: Literal["model", "dataset"] = "model") -> str:
         """Address of a repo for people."""
@@ -143,18 +94,16 @@ class Hub:
         """None when it does not exist, or is hidden from this token (the Hub does not tell which)."""
         try:
             info = self.ask_repo(repo, f"looking at {repo}", lambda api, token: api.model_info(repo, token=token))
-            refs = self.ask_repo(
-                repo, f"reading the branches of {repo}", lambda api, token: api.list_repo_refs(repo, token=token)
-            )
+            branches, tags = self._refs(repo)
         except NotOnHub:
             return None
-        return RemoteRepo(
-            id=repo,
-            private=bool(info.private),
-            gated=info.gated if info.gated in ("auto", "manual") else "no",
-            branches={ref.name: ref.target_commit for ref in refs.branches},
-            tags={ref.name: ref.target_commit for ref in refs.tags},
-        )
+        gated = info.gated if info.gated in ("auto", "manual") else "no"
+        return RemoteRepo(repo, bool(info.private), gated, branches, tags)
+
+    def _refs(self, repo: str) -> tuple[dict[str, str], dict[str, str]]:
+        doing = f"reading the branches of {repo}"
+        refs = self.ask_repo(repo, doing, lambda api, token: api.list_repo_refs(repo, token=token))
+        return tuple({ref.name: ref.target_commit for ref in each} for each in (refs.branches, refs.tags))  # type: ignore[return-value]
 
     def tree(self, repo: str, revision: str) -> dict[str, RemoteFile]:
         """All files of a revision, by path. Raises NotOnHub when there is no such revision."""
@@ -173,15 +122,19 @@ class Hub:
 
     def head(self, repo: str, branch: str) -> str | None:
         """The oid of a branch's head; None when there is no such branch (or repo)."""
-        found = self.repo(repo)
-        return found.branches.get(branch) if found else None
+        with suppress(NotOnHub):
+            return self._refs(repo)[0].get(branch)
+        return None
 
     def history(self, repo: str, branch: str, n: int = 20) -> list[Commit]:
         """The newest ``n`` commits of a branch or revision, newest first."""
         doing = f"reading the history of {repo} at {branch}"
         path = f"/api/models/{repo}/commits/{quote(branch, safe='')}"
-        found = self.ask_repo(repo, doing, lambda api, token: list(islice(pages(api.endpoint + path, token), n)))
-        return [_commit_of(item) for item in found]
+        return self.ask_repo(
+            repo,
+            doing,
+            lambda api, token: [_commit_of(item) for item in islice(pages(api.endpoint + path, token), n)],
+        )
 
     def read(self, repo: str, revision: str, path: str, limit_bytes: int = _SMALL_BYTES) -> bytes:
         """A small file's bytes. Raises NotOnHub, or IntegrityError when it is longer than ``limit_bytes``."""
@@ -264,8 +217,7 @@ class Hub:
             raise HubError(f"{repo} has no tag {tag} after it was set", next="run the same command again")
 
     def _tagged(self, repo: str, tag: str, oid: str) -> bool:
-        found = self.repo(repo)
-        at = found.tags.get(tag) if found else None
+        at = self._refs(repo)[1].get(tag)
         if at is not None and at != oid:
             raise NameTaken(
                 f"{repo} has a tag {tag} already, at {at[:12]}",
@@ -333,11 +285,10 @@ class Hub:
         return self.ask(doing, lambda api: call(api, self._credentials.of_repo(repo)), landed)
 
     def wait_for_commit(self, doing: str) -> None:
-        """Waits until the hour has room for one more commit, and counts it."""
+        """Waits until the hour has room for one more commit."""
         wait_s = self.budget.wait_s()
         if wait_s > 0:
             self._caller.wait_for_room(wait_s, f"the limit of {self.budget.per_hour} commits an hour is reached", doing)
-        self.budget.spend()
 
     def _hf(self) -> HfApi:
         if self._api is None:

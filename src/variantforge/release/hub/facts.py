@@ -19,6 +19,7 @@ class Account:
     name: str = ""
     orgs: Mapping[str, str] = field(default_factory=dict)  # organisation -> our role in it
     role: str = ""
+    scopes: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of a fine-grained token: name -> permissions
 
 
 @dataclass(frozen=True)

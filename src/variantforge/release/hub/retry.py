@@ -3,7 +3,7 @@
 | what happened                              | what is done                                             |
 |--------------------------------------------|----------------------------------------------------------|
 | 429                                        | wait as the Hub says (else 10, 20, 40, 60 s), an hour in all |
-| 408, 500, 502, 503, 504, no answer         | wait 1, 2, 4, 8, 16, 30 s or as told, five minutes in all |
+| 408, 500, 502, 503, 504, no answer, garbage | wait 1, 2, 4, 8, 16, 30 s or as told, five minutes in all |
 | 401, 403, gated                            | NoAccess, at once                                        |
 | 404                                        | NotOnHub, at once                                        |
 | 412                                        | MovedHead, at once                                       |
@@ -16,6 +16,7 @@ Before a *write* is tried again, ``landed`` looks whether the first try arrived 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class Caller:
                 raise
             except Exception as error:
                 seen = judge(error, doing)
-            if landed is not None and (isinstance(seen, Again | MovedHead)) and (done := landed()) is not None:
+            if landed is not None and _in_doubt(seen) and (done := landed()) is not None:
                 return done
             if not isinstance(seen, Again):
                 raise seen
@@ -133,6 +134,11 @@ class Caller:
         )
 
 
+def _in_doubt(seen: Again | HubError) -> bool:
+    """May a write have been done all the same? Not after 429, which turns it away; after 412, by an earlier try."""
+    return isinstance(seen, MovedHead) or (isinstance(seen, Again) and seen.kind == "down")
+
+
 def _doubling(first_s: float, most_s: float) -> Iterator[float]:
     while True:
         yield first_s
@@ -161,6 +167,8 @@ def judge(error: BaseException, doing: str) -> Again | HubError:
         if isinstance(cause, HfHubHTTPError):
             kind = _NAMED.get(cause.response.status_code, BadRequest)
             return _named(kind, cause, doing, _next_step(kind))
+        if isinstance(cause, json.JSONDecodeError | KeyError):
+            return Again("down", None, "the Hub's answer could not be read")
         if isinstance(cause, httpx2.TransportError):
             return Again("down", None, f"no answer from the Hub ({type(cause).__name__})")
     if any(isinstance(cause, ConnectionError) for cause in _causes(error)):

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 AGENT = "variantforge"
 _PIECE_BYTES = 1 << 20
 AGAIN_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-_CONNECT_S, _ANSWER_S = 20.0, 120.0  # a commit of many files is answered when the Hub has written them all
+ANSWER_S = 120.0  # a commit of many files is answered when the Hub has written them all
+_CONNECT_S = 20.0
 _FOREIGN_WAIT_S = 60  # what others may be told to sleep inside a request of theirs
 
 
@@ -38,18 +39,23 @@ class Turned(Exception):
 class Wire:
     """What one ``Hub`` hears on its requests: it feeds the budget and hands requests to try again to ``retry``."""
 
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
+    def __init__(self, budget: Budget, answer_s: float) -> None:
+        self._budget, self._answer_s = budget, answer_s
 
     def install(self) -> None:
         """Makes huggingface_hub's requests go through this wire, for the whole process."""
+        import logging
+        import warnings
+
         from huggingface_hub import set_client_factory
-        from huggingface_hub.utils import disable_progress_bars, logging
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         hush_logs()
         disable_progress_bars()
         if not os.environ.get("HF_HUB_VERBOSITY") and not os.environ.get("HF_DEBUG"):
-            logging.set_verbosity_error()  # what it warns of is told here, or is no trouble (an empty commit)
+            # what it warns of is told here, or is no trouble (a commit that would change nothing)
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+            warnings.filterwarnings("ignore", module=r"huggingface_hub\.")
         set_client_factory(self._client)
 
     def _client(self) -> httpx2.Client:
@@ -57,20 +63,28 @@ class Wire:
         from huggingface_hub.utils._http import hf_request_event_hook
 
         return httpx2.Client(
-            event_hooks={"request": [hf_request_event_hook], "response": [self._heard]},
+            event_hooks={"request": [hf_request_event_hook, self._said], "response": [self._heard]},
             follow_redirects=True,
-            timeout=httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            timeout=httpx2.Timeout(self._answer_s, connect=_CONNECT_S),
         )
 
+    def _said(self, request: httpx2.Request) -> None:
+        if request.method == "POST" and "/commit/" in request.url.path and _is_ours(request):
+            self._budget.spend()
+
     def _heard(self, response: httpx2.Response) -> None:
-        ours = AGENT in response.request.headers.get("user-agent", "")
+        ours = _is_ours(response.request)
         if ours:
-            self.budget.heard(response.headers)
+            self._budget.heard(response.headers)
         if response.status_code in AGAIN_STATUSES:
             said = redacted(response.headers.get("x-error-message", ""))[:300]
             wait_s = asked_wait_s(response.headers, said)
             if ours or (wait_s or 0) > _FOREIGN_WAIT_S:
                 raise Turned(response.status_code, wait_s, said, response.request.url.path)
+
+
+def _is_ours(request: httpx2.Request) -> bool:
+    return AGENT in request.headers.get("user-agent", "")
 
 
 def asked_wait_s(headers: Any, said: str = "") -> float | None:
