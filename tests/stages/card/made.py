@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import do_step
+from tests.localhub.cards import check
 from variantforge.plan.build import Draft
 from variantforge.plan.pin import Resolver
 from variantforge.spec.family import FamilySpec
 from variantforge.spec.inherit import in_order, inherit
+from variantforge.stages.card.licenses import HUB_LICENSES
+from variantforge.stages.card.managed import MANAGED_KEYS, managed
 from variantforge.stages.card.stage import STAGE as CARD
 from variantforge.stages.publish.stage import STAGE as PUBLISH
 from variantforge.stages.stage import Place
@@ -83,7 +86,17 @@ FACTS: dict[str, dict[str, Any]] = {
     "gguf:Q4_K_M": {"format": "gguf:Q4_K_M", "file": "model.gguf", "size_bytes": 104_321_987, "bits_per_weight": 6.204},
     "gguf:Q8_0": {"format": "gguf:Q8_0", "file": "model.gguf", "size_bytes": 144_811_808, "bits_per_weight": 8.6123},
 }
+# What the base's config.json says that a card works with; SmolLM2-135M's own figures.
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "hidden_size": 576,
+    "max_position_embeddings": 8192,
+}
 LOSS = {"base": 1.9876, "merged": 1.4321, "nf4": 1.4673, "gguf:Q4_K_M": 1.4519, "gguf:Q8_0": 1.4334}
+MORE_FACTS: dict[str, Any] = {}  # what evaluators tell beside their metrics
 REFUSED = "fail: heldout.loss 2.034 is 0.0464 worse than base's 1.988 (95 % bounds -0.07 to -0.02, 57 examples)"
 
 
@@ -147,7 +160,9 @@ class Made:
         hub = "/" in base_model and not base_model.startswith((".", "/", "package:"))
         at = f"hub:{base_model}@{'c0ffee' * 6}abcd" if hub else str(self.root / "base.gguf")
         pins = {"model": Pin("d" * 64, at)}
-        self._add(Place("base", name), FACTS["base"], pins=pins)
+        base = self._add(Place("base", name), FACTS["base"], pins=pins)
+        (base / "model").mkdir(exist_ok=True)
+        (base / "model" / "config.json").write_text(json.dumps(CONFIG))
         for dataset in variant.data.mix:
             self._add(Place("data", None, dataset), FACTS["rows"])
         sources = dict.fromkeys(variant.data.mix, FACTS["mix"]["sources"]["pairs"])
@@ -159,12 +174,12 @@ class Made:
             self._add(Place("quantize", name, format), FACTS[format])
         for subject in ["base", "merged", *variant.quantize]:
             for evaluation in self.family.evaluate:
-                facts = {"metrics": metrics(subject), "examples": 57, "tokens": 9999}
+                facts = {"metrics": metrics(subject), "examples": 57, "tokens": 9999, **MORE_FACTS}
                 self._add(Place("evaluate", name, f"{evaluation}:{subject}"), facts)
             if self.family.gates and subject != "base":
                 self._add(Place("gate", name, subject), verdict(f"{name}/{subject}" in self.refused))
 
-    def _add(self, place: Place, facts: dict[str, Any], pins: dict[str, Pin] | None = None) -> None:
+    def _add(self, place: Place, facts: dict[str, Any], pins: dict[str, Pin] | None = None) -> Path:
         step = self.desk.add(
             place, Step(place.stage, 1, "by hand", {"place": list(place), "facts": facts}, pins=pins or {})
         )
@@ -174,6 +189,7 @@ class Made:
             (folder / "facts.json").write_text(json.dumps(facts, sort_keys=True))
             self.fill(place, folder)
             self.artifacts[step.key] = Artifact(step.key, folder)
+        return folder
 
     def step(self, stage: str, variant: str | None, name: str) -> Step:
         step = self.desk.step(Place(stage, variant, name))
@@ -200,10 +216,23 @@ class Made:
         return do_step({"card": CARD, "publish": PUBLISH}[step.stage], step, root, inputs, emit=emit, **context)
 
     def card(self, variant: str, form: str) -> str:
-        return (self.do("card", variant, form).path / "README.md").read_text()
+        return checked((self.do("card", variant, form).path / "README.md").read_text())
 
     def page(self) -> str:
-        return (self.do("card", None, "family").path / "README.md").read_text()
+        return checked((self.do("card", None, "family").path / "README.md").read_text())
+
+
+def checked(text: str) -> str:
+    """The page, which everybody who reads pages can read: the client of the Hub, the Hub's own check, and ourselves."""
+    from huggingface_hub import ModelCard
+
+    data = ModelCard(text).data
+    errors, warnings = check(text)
+    assert (errors, warnings) == ([], [])
+    assert data.license is None or data.license in HUB_LICENSES
+    assert set(data.to_dict()) <= set(MANAGED_KEYS)
+    assert managed(text) == text
+    return text
 
 
 def made(root: Path, changes: dict[str, Any] | None = None, **more: Any) -> Made:

@@ -76,7 +76,7 @@ def card_with(family: Made, form: str, text: str) -> str:
     step = family.step("card", "code", form)
     inputs = {role: family.artifacts[key] for role, key in step.inputs.items()}
     changed = dataclasses.replace(step, params=rewritten(copy.deepcopy(dict(step.params)), text))
-    return repo_card(changed, inputs)[0]
+    return repo_card(changed, inputs)[0]["README.md"]
 
 
 def without_block(text: str) -> str:
@@ -120,7 +120,7 @@ def test_text_of_users_and_of_gates_stays_words_on_the_family_page(family: Made,
             artifact.__dict__["facts"] = family.artifacts[key].facts | {"refusal": words}
             refused[role] = artifact
         params = rewritten(copy.deepcopy(dict(step.params)), words)
-        return family_page(dataclasses.replace(step, params=params), refused)[0]
+        return family_page(dataclasses.replace(step, params=params), refused)[0]["README.md"].split("\n---\n", 1)[1]
 
     assert shape(page(text)) == shape(page("plain words"))
 
@@ -134,7 +134,7 @@ def test_plain_text_is_one_paragraph_of_words(text: str) -> None:
 def test_text_that_nobody_sees_is_left_out(tmp_path: Path) -> None:
     unseen = {"description": "\u200b \n", "publish": {"collection": "\u200b"}}
     page = made(tmp_path, unseen).page()
-    assert page.startswith("# quick\n\nFamily `quick`")
+    assert "-->\n\n# quick\n\nFamily `quick`" in page
 
 
 def test_words_people_write_stay_readable() -> None:

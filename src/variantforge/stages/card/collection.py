@@ -40,9 +40,9 @@ def _note(family: FamilySpec, variant: str, form: Form) -> str:
     """``code: Writes functions. Full weights (transformers).``"""
     what = f"{FORMS[form][0].upper()}{FORMS[form][1:]}."
     told = one_line(family.variants[variant].description)
-    told = f"{told} " if told.endswith((".", "!", "?")) or not told else f"{told}. "
-    room = MAX_NOTE - _length(f"{variant}:  {what}")
-    return f"{variant}: {cut(told.strip(), room)} {what}" if told else f"{variant}: {what}"
+    told = told if not told or told.endswith((".", "!", "?")) else f"{told}."
+    told = cut(told, MAX_NOTE - _length(f"{variant}:  {what}"))
+    return " ".join(filter(None, (f"{variant}:", told, what)))
 
 
 def cut(text: str, most: int) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from variantforge.refs import Ref
 from variantforge.stages.card.facts import Inputs, refusal
 
 PARENT = "parent"
@@ -28,7 +27,7 @@ def started_from(told: Mapping[str, Any], withheld: Collection[str] = ()) -> str
     if told["parent"]:
         shown = told["on_hub"] and PARENT not in withheld
         return str(told["parent"]["repo"]) if shown else ""
-    return _base(told)
+    return str(told["base"]["id"])
 
 
 def relation(form: str, told: Mapping[str, Any], withheld: Collection[str] = ()) -> dict[str, str]:
@@ -39,17 +38,5 @@ def relation(form: str, told: Mapping[str, Any], withheld: Collection[str] = ())
     start = started_from(told, withheld)
     if form == "adapter":  # to be loaded onto exactly that, and onto nothing further up
         return {"base_model": start, "base_model_relation": "adapter"} if start else {}
-    start = start or _base(told)
+    start = start or str(told["base"]["id"])
     return {"base_model": start, "base_model_relation": "finetune"} if start else {}
-
-
-def _base(told: Mapping[str, Any]) -> str:
-    name = str(told["base"]["name"])
-    return name if is_hub_id(name) else ""
-
-
-def is_hub_id(name: str) -> bool:
-    try:
-        return Ref.parse(name).kind == "hub"
-    except ValueError:
-        return False

@@ -1,16 +1,15 @@
-"""The metadata block on top of a README.md, as the Hub reads it.
+"""The fields of the metadata block on top of a README.md, as the Hub reads them.
 
 Field by field: https://huggingface.co/docs/hub/model-cards#model-card-metadata
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import yaml
-
-from variantforge.refs import Ref
+from variantforge.licences import LICENCES
+from variantforge.stages.card.descent import relation
 from variantforge.stages.card.licenses import HUB_LICENSES
 from variantforge.stages.card.markdown import one_line
 
@@ -18,56 +17,40 @@ _LIBRARY = {"merged": "transformers", "adapter": "peft", "gguf": "gguf", "nf4": 
 _FORM_TAGS = {"merged": [], "adapter": [], "gguf": ["gguf", "llama.cpp"], "nf4": ["bitsandbytes", "4-bit"]}
 
 
-def front_matter(form: str, told: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """YAML between two ``---`` lines; ``values`` as ``repo_card`` hands them to the template."""
-    block: dict[str, Any] = {
-        **license_fields(values["license"], told["base"].get("hub", "")),
-        "language": told["language"],
-        "library_name": _LIBRARY[form],
-        "pipeline_tag": "text-generation",
-        "tags": _tags(form, told, values["base"]),
-        "datasets": sorted({source["hub"] for source in told["data"]["sources"].values() if "hub" in source}),
-        **base_fields(form, told),
-        "model-index": _model_index(told, values) if form != "adapter" else [],
-    }
-    block = _clean({field: value for field, value in block.items() if value})
-    dumped = yaml.safe_dump(block, sort_keys=False, allow_unicode=True, width=2**31)
-    return f"---\n{dumped}---"
+def front_matter(form: str, told: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of a repo's card; ``values`` as ``repo_card`` hands them to the template."""
+    return _clean(
+        {
+            **license_fields(values["license"], "" if told["terms"]["license"] else told["base"].get("hub", "")),
+            "language": told["language"],
+            "library_name": _LIBRARY[form],
+            "pipeline_tag": "text-generation",
+            "tags": _tags(form, told, values["base"]),
+            "datasets": sorted({source["hub"] for source in told["data"]["sources"].values() if "hub" in source}),
+            **relation(form, told, values["withheld_forms"]),
+            "model-index": _model_index(told, values) if form != "adapter" else [],
+        }
+    )
+
+
+def family_front_matter(told: Mapping[str, Any], licenses: Collection[str]) -> dict[str, Any]:
+    """The fields of the family page. A licence only where all repos have one and the same."""
+    common = next(iter(licenses)) if len(set(licenses)) == 1 else ""
+    tags = list(dict.fromkeys(["variantforge", "model-family", *told["tags"]]))
+    return _clean({**license_fields(common, ""), "language": told["language"], "tags": tags})
 
 
 def license_fields(license: str, hub_base: str) -> dict[str, str]:
-    """An id the Hub knows as it is; any other as ``other`` with its name, and where the base keeps its text."""
+    """An id the Hub knows as it is; any other as ``other`` with its name, and where its text is kept: where its maker
+    does, or at the base (``hub_base``) that is under it."""
     if not license:
         return {}
     if license.lower() in HUB_LICENSES - {"other"}:
         return {"license": license.lower()}
-    link = {"license_link": f"https://huggingface.co/{hub_base}/blob/main/LICENSE"} if hub_base else {}
-    return {"license": "other", "license_name": license, **link}
-
-
-def hub_base(told: Mapping[str, Any]) -> str:
-    """The Hub id of what training started from: the parent's repo, the base's id, or ''."""
-    if told["parent"]:
-        return str(told["parent"]["repo"])
-    name = str(told["base"]["name"])
-    return name if is_hub_id(name) else ""
-
-
-def is_hub_id(name: str) -> bool:
-    try:
-        return Ref.parse(name).kind == "hub"
-    except ValueError:
-        return False
-
-
-def base_fields(form: str, told: Mapping[str, Any]) -> dict[str, str]:
-    """``base_model`` and how this repo comes of it. Left out when the base has no id on the Hub."""
-    merged = told["repos"].get("merged")
-    if form in ("gguf", "nf4") and merged:
-        return {"base_model": merged, "base_model_relation": "quantized"}
-    base = hub_base(told)
-    relation = "adapter" if form == "adapter" else "finetune"
-    return {"base_model": base, "base_model_relation": relation} if base else {}
+    link = f"https://huggingface.co/{hub_base}/blob/main/LICENSE" if hub_base else ""
+    if row := LICENCES.get(license.lower()):
+        link = row.url
+    return {"license": "other", "license_name": license, **({"license_link": link} if link else {})}
 
 
 def _tags(form: str, told: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
@@ -95,10 +78,14 @@ def _model_index(told: Mapping[str, Any], values: Mapping[str, Any]) -> list[dic
     return [{"name": values["name"], "results": results}] if results else []
 
 
-def _clean(value: Any) -> Any:
-    """All strings on one line without control characters: YAML then never needs a block over several lines."""
+def _clean(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Without empty fields, and all text on one line without control characters."""
+    return {field: cleaned for field, value in block.items() if (cleaned := _cleaned(value))}
+
+
+def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, list):
-        return [cleaned for each in value if (cleaned := _clean(each)) not in ("", None)]
-    return {key: _clean(each) for key, each in value.items()} if isinstance(value, dict) else value
+        return [cleaned for each in value if (cleaned := _cleaned(each)) not in ("", None)]
+    return {key: _cleaned(each) for key, each in value.items()} if isinstance(value, dict) else value

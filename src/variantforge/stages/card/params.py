@@ -6,9 +6,9 @@ from typing import Any
 
 from variantforge.refs import Ref
 from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDataset
-from variantforge.stages.base.stage import base_license, base_name, base_of
+from variantforge.stages.base.stage import FAMILY_BASE, base_license, base_name, base_of
 from variantforge.stages.card.markdown import one_line
-from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, repo
+from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, index_of, repo
 from variantforge.stages.stage import Desk, Place
 
 LOCAL = "local"  # the namespace of a family that names none: its repos have no address but their folders
@@ -40,11 +40,14 @@ def card_params(desk: Desk, this: Repo, base: dict[str, Any]) -> dict[str, Any]:
 
 
 def family_params(desk: Desk) -> dict[str, Any]:
-    """All words of the family page, beside those that the cards hand on."""
+    """All words of the family page, beside those that the cards hand on. ``index``: its repo, where it has one."""
     family = desk.family
     return {
         "family": {"name": family.family, "version": family.version, "title": title_of(family)},
         "description": one_line(family.description),
+        "language": family.publish.language,
+        "tags": family.publish.tags,
+        "index": index_of(family) if family.publish.to == "hub" and family.publish.namespace != LOCAL else "",
         "order": list(family.variants),
         "variants": {
             name: {
@@ -65,11 +68,13 @@ def title_of(family: FamilySpec) -> str:
 
 def base_params(desk: Desk, name: str) -> dict[str, Any]:
     """What people know the base by, and where they find it: ``hub`` (with its commit) or ``package`` and ``file``;
-    neither for a local file or folder, whose place is nobody's business."""
-    model, revision, _ = base_of(desk.family, name, desk.family.variants[name])
+    neither for a local file or folder, whose place is nobody's business. ``id``: its id on the Hub, where that is
+    certain: the file names it. What a model file calls itself may only look like one."""
+    model, revision, key = base_of(desk.family, name, desk.family.variants[name])
     ref, step = Ref.parse(model), desk.step(Place("base", name))
     told: dict[str, Any] = {
         "name": _without_folders(base_name(desk, name)),
+        "id": ref.name if ref.kind == "hub" else (desk.family.base.name or "") if key == FAMILY_BASE else "",
         "license": base_license(desk, name),
         "inherited": desk.family.base.license == "inherit",
     }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from variantforge.stages.card.benchmarks import result_files
+from variantforge.stages.card.descent import PARENT, started_from, withheld_forms
 from variantforge.stages.card.facts import (
     MEANINGS,
     Inputs,
@@ -15,9 +18,12 @@ from variantforge.stages.card.facts import (
     refusal,
     verdicts,
 )
-from variantforge.stages.card.front_matter import front_matter, hub_base
+from variantforge.stages.card.front_matter import front_matter
+from variantforge.stages.card.managed import card_text
 from variantforge.stages.card.markdown import Markdown, hub_link, plain, render
-from variantforge.stages.card.repos import SUFFIXES
+from variantforge.stages.card.memory import Memory, bf16_bytes, memory_of, read_config
+from variantforge.stages.card.repos import PAGE, SUFFIXES
+from variantforge.stages.card.terms import duties_of
 from variantforge.step import Step
 
 Told = Mapping[str, Any]  # the card's parameters, or a part of them: see ``params``
@@ -42,6 +48,9 @@ _IN_FULL_ONLY = ("perplexity", "runtime_gap")
 # Arguments that say how a run is watched and kept, not what is learned.
 _HOUSEKEEPING = ("logging_", "save_", "eval_", "report_to", "disable_tqdm", "dataloader_", "output_dir", "run_name")
 
+# The ranks that vLLM knows for --max-lora-rank (its MaxLoRARanks).
+_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
 PROMPTS = {
     "instruct": "Give me three tips for a good night's sleep.",
     "code": "Write a Python function that reverses the words of a sentence.",
@@ -49,8 +58,8 @@ PROMPTS = {
 }
 
 
-def repo_card(step: Step, inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    """The text of README.md ('' when nothing of the repo may ship) and the card's facts."""
+def repo_card(step: Step, inputs: Inputs) -> tuple[dict[str, str], dict[str, Any]]:
+    """Path -> text of README.md and what else tells of the repo (nothing when the repo may not ship); and facts."""
     told, form = step.params, step.method
     subjects = _subjects(told, form, inputs)
     refused = {subject: why for subject in subjects if (why := refusal(inputs, subject))}
@@ -60,23 +69,27 @@ def repo_card(step: Step, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         "repo": told["repo"],
         "form": form,
         "variant": told["variant"]["name"],
-        "license": license_of(told["base"], inputs),
-        "base_model": base_of(told),
+        **duties_of(told["terms"], str(inputs["base"].facts.get("license") or "")),
+        "base_model": started_from(told, withheld_forms(told, inputs)),
         "files": [told["files"][subject] for subject in shipped] if form == "gguf" else [],
         "withheld": {told["files"][subject]: why for subject, why in refused.items()} if form == "gguf" else {},
         "refusal": "" if shipped else _why(refused),
         "measured": as_facts(measured),
         "verdicts": as_facts(verdicts(inputs, subjects)),
-        "steps": {role: inputs[role].key for role in sorted(inputs)},
+        "memory": {
+            subject: asdict(it) | {"total_bytes": it.total_bytes}
+            for subject in shipped
+            if (it := _memory(inputs, subject))
+        },
+        "steps": _steps(inputs, subjects),
     }
     if not shipped:
-        return "", facts
+        return {}, facts
     values = _values(told, form, inputs, shipped, measured) | {
-        "license": facts["license"],
-        "withheld": facts["withheld"],
+        name: facts[name] for name in ("license", "duties", "withheld", "steps")
     }
-    front = Markdown(front_matter(form, told, values))
-    return render(f"{form}.md.jinja", told=told, form=form, front=front, **values), facts
+    card = card_text(front_matter(form, told, values), render(f"{form}.md.jinja", told=told, form=form, **values))
+    return {PAGE: card, **_benchmarks(told, form, inputs)}, facts
 
 
 def _subjects(told: Told, form: str, inputs: Inputs) -> list[str]:
@@ -86,16 +99,33 @@ def _subjects(told: Told, form: str, inputs: Inputs) -> list[str]:
     return sorted(told["files"], key=lambda format: (inputs[f"quantize:{format}"].facts["size_bytes"], format))
 
 
-def license_of(base: Told, inputs: Inputs) -> str:
-    """As planned; a base on the Hub may tell only once it is here. '' when nobody says."""
-    return str(base["license"] or inputs["base"].facts.get("license") or "")
+def _steps(inputs: Inputs, subjects: Sequence[str]) -> dict[str, str]:
+    """Role -> key of every step that this repo comes of; without the gates of other repos that the card looks at."""
+    others = {role for role in inputs if role.startswith("gate:") and role.removeprefix("gate:") not in subjects}
+    return {role: inputs[role].key for role in sorted(inputs) if role not in others}
 
 
-def base_of(told: Told) -> str:
-    """What an adapter names as its base: a Hub id where there is one, else the package file or the base's own name."""
-    base = told["base"]
-    package = f"package:{base['package']}/{base['file']}" if "package" in base else ""
-    return hub_base(told) or package or str(base["name"])
+def _memory(inputs: Inputs, subject: str) -> Memory | None:
+    """What it takes to run a subject: quantized weights as large as their file, others at 16 bit."""
+    if quantized := inputs.get(f"quantize:{subject}"):
+        weights_bytes = int(quantized.facts["size_bytes"])
+    elif parameters := inputs["base"].facts.get("parameters"):
+        weights_bytes = bf16_bytes(parameters)
+    else:
+        return None
+    return memory_of(weights_bytes, read_config(inputs["base"].path / "model"))
+
+
+def _benchmarks(told: Told, form: str, inputs: Inputs) -> dict[str, str]:
+    """Results of registered benchmarks, of the very weights in the repo: an adapter has none of its own, and a repo of
+    several files would have several."""
+    subject = {"merged": "merged", "nf4": "nf4"}.get(form)
+    done = [
+        (name, evaluator, inputs[role].facts)
+        for name, evaluator in sorted(told["evaluations"].items())
+        if (role := f"evaluate:{name}:{subject}") in inputs
+    ]
+    return result_files(done, f"https://huggingface.co/{told['repo']}" if told["on_hub"] else "")
 
 
 def _values(
@@ -104,13 +134,19 @@ def _values(
     """Everything a template prints, beside the parameters."""
     facts = {role: inputs[role].facts for role in ("base", "data", "train", "merge")}
     files = [_file(told, inputs, subject) for subject in shipped if f"quantize:{subject}" in inputs]
+    withheld = withheld_forms(told, inputs)
+    others = {it: told["repos"][it] for it in SUFFIXES if it in told["repos"] and it != form and it not in withheld}
+    memory = _memory(inputs, shipped[0])
     rows = {name: inputs[f"rows:{name}"].facts for name in told["data"]["sources"] if f"rows:{name}" in inputs}
     return facts | {
         "name": told["repo"].partition("/")[2],
         "chat": bool(facts["base"].get("template_sha256")),
         "prompt": PROMPTS[told["variant"]["kind"]],
         "args": {name: it for name, it in facts["train"]["args"].items() if not name.startswith(_HOUSEKEEPING)},
-        "start": _start(told),
+        "start": _start(told, withheld),
+        "withheld_forms": withheld,
+        "memory": memory,
+        "max_lora_rank": next((rank for rank in _VLLM_RANKS if rank >= told["train"]["adapter"]["r"]), None),
         "bad_rows": {name: it["bad"] for name, it in rows.items() if it.get("bad")},
         "shipped": shipped,
         "measured": measured,
@@ -119,13 +155,14 @@ def _values(
             (metric, text) for metric, text in MEANINGS.items() if any(it.metric == metric for it in measured)
         ],
         "address": told["repo"] if told["on_hub"] else told["repo"].partition("/")[2],
-        "parent": _link(told, told["parent"]["repo"]) if told["parent"] and told["parent"]["repo"] else "",
-        "others": [_link(told, told["repos"][other]) for other in SUFFIXES if other in told["repos"] and other != form],
+        "parent": _link(told, told["parent"]["repo"])
+        if told["parent"] and told["parent"]["repo"] and PARENT not in withheld
+        else "",
+        "others": {it: _link(told, id) for it, id in others.items()},
         "columns": _columns(measured, shipped),
         "verdicts": verdicts(inputs, shipped),
         "files": files,
         "best": next((file for file in files if file["type"] == "Q4_K_M"), files[0] if files else None),
-        "keys": {role: inputs[role].key for role in sorted(inputs)},
     }
 
 
@@ -135,15 +172,20 @@ def _link(told: Told, id: str) -> Markdown:
     return hub_link(id) if told["on_hub"] else Markdown(f"[{plain(name)}](../{name}/)")
 
 
-def _start(told: Told) -> dict[str, Any]:
+def _start(told: Told, withheld: Collection[str]) -> dict[str, Any]:
     """What the snippet of an adapter loads first: an id, a file of a package, or a folder the reader has."""
     base, parent = told["base"], told["parent"]
     if "package" in base and not parent:  # the very weights it was trained on, even where the base has a Hub id too
         return {"package": base["package"], "file": base["file"]}
-    if id := hub_base(told):
-        local = parent and not told["on_hub"]
-        return {"model": id.partition("/")[2] if local else id, "note": Markdown("")}
-    return {"model": parent.get("name") or base["name"], "note": Markdown("  # your folder of these weights")}
+    if id := started_from(told, withheld):
+        return {"model": id, "note": Markdown(""), "on_hub": True}
+    if parent.get("repo") and PARENT not in withheld:
+        return {"model": parent["repo"].partition("/")[2], "note": Markdown(""), "on_hub": False}
+    return {
+        "model": parent.get("name") or base["name"],
+        "note": Markdown("  # your folder of these weights"),
+        "on_hub": False,
+    }
 
 
 def _why(refused: dict[str, str]) -> str:
@@ -159,6 +201,7 @@ def _file(told: Told, inputs: Inputs, format: str) -> dict[str, Any]:
         "type": type,
         "size_bytes": facts["size_bytes"],
         "bits_per_weight": facts["bits_per_weight"],
+        "memory": _memory(inputs, format),
         "advice": ADVICE.get(type, ""),
     }
 

@@ -7,16 +7,18 @@ from typing import Any
 
 from variantforge.fsops import write_text
 from variantforge.spec.family import VariantSpec
+from variantforge.stages.card.descent import PARENT
 from variantforge.stages.card.page import family_page
 from variantforge.stages.card.params import base_params, card_params, family_params
 from variantforge.stages.card.repo_card import repo_card
-from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, naming_problems, repo, repos_of
+from variantforge.stages.card.repos import Repo, formats_of, forms_of, naming_problems, repo, repos_of
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
 
 
 class Card:
-    """Writes README.md. A refused repo gets no README, only facts that say why; so it is not published."""
+    """Writes README.md, and ``.eval_results/`` where a registered benchmark was run. A refused repo gets no README,
+    only facts that say why; so it is not published."""
 
     name = "card"
     version = 2
@@ -52,9 +54,9 @@ class Card:
 
     def do(self, context: StepContext) -> None:
         write = family_page if context.step.method == "family" else repo_card
-        text, facts = write(context.step, context.inputs)
-        if text:
-            write_text(context.out / PAGE, text)
+        texts, facts = write(context.step, context.inputs)
+        for name, text in texts.items():
+            write_text(context.out / name, text)
         context.write_facts(facts)
 
     def stale(self, step: Step, artifact: Artifact) -> str:
@@ -83,8 +85,10 @@ def _places(desk: Desk, this: Repo) -> Iterator[tuple[str, Place]]:
     for subject in dict.fromkeys(["base", "merged", *shipped]):
         for evaluation in family.evaluate:
             yield f"evaluate:{evaluation}:{subject}", Place("evaluate", name, f"{evaluation}:{subject}")
-    for subject in shipped or ["merged"]:
+    for subject in dict.fromkeys(["merged", *variant.quantize]):  # a card names only repos that ship
         yield f"gate:{subject}", Place("gate", name, subject)
+    if variant.from_:
+        yield f"gate:{PARENT}", Place("gate", variant.from_, "merged")
 
 
 STAGE: Any = Card()

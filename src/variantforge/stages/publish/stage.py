@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from variantforge.fsops import write_json
 from variantforge.hashing import text_digest
-from variantforge.spec.family import VariantSpec
+from variantforge.stages.card.benchmarks import FOLDER
 from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, repo
 from variantforge.stages.publish import PUBLISHERS
 from variantforge.stages.publish.release import (
@@ -22,6 +22,9 @@ from variantforge.stages.publish.release import (
 )
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
+
+if TYPE_CHECKING:
+    from variantforge.spec.family import VariantSpec
 
 
 class Publisher(Protocol):
@@ -145,7 +148,8 @@ def contents_of(context: StepContext) -> Contents:
     """Everything of one repo but its manifest."""
     params, inputs, contents = context.step.params, context.inputs, Contents()
     card = inputs["card"]
-    contents.files[PAGE] = card.path / PAGE
+    for path in [card.path / PAGE, *sorted((card.path / FOLDER).glob("*.yaml"))]:
+        contents.files[path.relative_to(card.path).as_posix()] = path
     match params["form"]:
         case "merged":
             contents.add_folder(inputs["model"].path / "model")
