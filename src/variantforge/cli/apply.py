@@ -26,6 +26,7 @@ from variantforge.cli.options import (
 )
 from variantforge.cli.output import Output, error_document
 from variantforge.cli.progress import outcome_of, reporter_for
+from variantforge.cli.release import release_family
 from variantforge.cli.words import counted, duration
 from variantforge.errors import GateFailed, Interrupted, VariantforgeError
 
@@ -40,6 +41,7 @@ _EXAMPLES = (
   vf apply qwen.yaml --only code   one variant and what it needs
   vf apply --until merge           train and merge; formats and publication another day
   vf apply --json > report.json    progress to the terminal, the report to a file
+  vf apply --yes                   also write to the Hub without asking: for CI
   vf apply --frozen                with what variantforge.lock holds, or not at all: for CI
 
 \b
@@ -70,6 +72,7 @@ def apply(
     frozen: Annotated[
         bool, typer.Option("--frozen", help="Run only with exactly what variantforge.lock holds.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write to the Hub without asking: for CI.")] = False,
     offline: Offline = False,
     store: StoreFolder = None,
     as_json: Json = False,
@@ -77,6 +80,7 @@ def apply(
     """Train, merge, quantize, measure, judge and publish whatever is not done yet.
 
     A failure stops only what depends on it. Ctrl-C saves and stops; the same command goes on from there.
+    A family that publishes to the Hub is released at the end, all repos as one, after a look and a question.
     """
     from variantforge.cli.lock import look_at_lock
     from variantforge.run.runner import run_plan
@@ -87,11 +91,22 @@ def apply(
     selected = opened.plan.select(until=until, only=only or ())
     with reporter_for(out) as reporter:
         report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter)
-    if as_json:
-        out.json(document(opened, report))
     write(out, opened, report)
-    if report.error:
-        raise _with_next(report.error, file, out)
+    release, error = None, report.error
+    if _may_be_released(opened, report, whole=until is None and not only):
+        try:
+            release = release_family(opened, out, yes)
+        except VariantforgeError as failure:
+            error = failure
+    if as_json:
+        out.json(document(opened, report, error) | ({"release": release} if release else {}))
+    if error:
+        raise _with_next(error, file, out)
+
+
+def _may_be_released(opened: Opened, report: RunReport, *, whole: bool) -> bool:
+    """A family is released as a whole: every step done, or kept back by a gate."""
+    return whole and opened.file.spec.publish.to == "hub" and not report.keys("failed", "not run")
 
 
 def write(out: Output, opened: Opened, report: RunReport) -> None:
@@ -112,7 +127,7 @@ def write(out: Output, opened: Opened, report: RunReport) -> None:
             out.table(rows)
     published = [(one["form"], one["at"]) for one in _published(opened, report)]
     if published:
-        out.line("published")
+        out.line("laid out for the Hub" if opened.file.spec.publish.to == "hub" else "published")
         out.table(published)
 
 
@@ -125,7 +140,7 @@ def _published(opened: Opened, report: RunReport) -> Iterator[dict[str, str]]:
             yield {"form": name, "at": published_at(opened.file, step.params)}
 
 
-def document(opened: Opened, report: RunReport) -> dict[str, Any]:
+def document(opened: Opened, report: RunReport, error: VariantforgeError | None) -> dict[str, Any]:
     """The end report for programs."""
     plan, outcomes = opened.plan, Counter(map(outcome_of, report.results.values()))
     return {
@@ -148,7 +163,7 @@ def document(opened: Opened, report: RunReport) -> dict[str, Any]:
             for key, result in report.results.items()
         ],
         "published": list(_published(opened, report)),
-        "error": error_document(report.error) if report.error else None,
+        "error": error_document(error) if error else None,
     }
 
 

@@ -45,7 +45,7 @@ def summary(plan: ReleasePlan) -> str:
     record = plan.record
     if plan.nothing_to_do:
         return f"the Hub holds release {record.version} ({record.channel}) as it is wished: nothing to write"
-    word = "finish release" if plan.resumes else "release"
+    word = "bring back release" if record == plan.before else "release"
     cost = f"{counted(plan.commits, 'commit')} of 128 an hour, {size(plan.upload_bytes)} to upload"
     return f"{word} {record.version} on {record.channel}: {cost}"
 

@@ -199,11 +199,11 @@ def _settings(record: Record, seen: Observed) -> Iterator[Setting]:
 
 
 def _all(record: Record, seen: Observed) -> Iterator[tuple[str, ObservedRepo]]:
-    """The repos that are there, the index repo last."""
+    """The repos that hold something already, the index repo last."""
     for repo in record.repos:
-        if there := seen.repos.get(repo):
+        if (there := seen.repos.get(repo)) and not (there.head and there.head.is_empty):
             yield repo, there
-    if seen.index:
+    if seen.index and seen.record:
         yield seen.index_repo, seen.index
 
 
