@@ -11,6 +11,7 @@ from variantforge.errors import IntegrityError
 from variantforge.hashing import file_digest
 from variantforge.stages.publish import hub
 from variantforge.stages.stage import Place
+from variantforge.step import Step
 
 HUB = {"publish": {"to": "hub", "namespace": "acme", "repo": "Small-{variant}", "collection": "Small ones"}}
 
@@ -32,6 +33,10 @@ def test_a_repo_is_laid_out_whole_with_the_digest_of_every_file(tmp_path: Path, 
     assert manifest["files"].keys() == there.keys()
     assert manifest["steps"]["train"] == made_family.step("train", "code", "").key
     assert {gate["verdict"] for gate in manifest["gates"]} == {"pass"}
+    step = made_family.step("publish", "code", form)
+    recipe = manifest["recipe"]
+    again = Step("publish", recipe["version"], recipe["method"], recipe["params"], manifest["made_from"])
+    assert manifest["step"] == step.key == again.key
     assert manifest["repo"] == artifact.facts["repo"] == f"acme/Small-code{hub_suffix(form)}"
 
 
@@ -52,6 +57,9 @@ def test_the_index_repo_gets_the_family_page_and_the_wishes_for_the_whole(tmp_pa
     artifact = made_family.do("publish", None, "family")
     assert artifact.facts["repo"] == "acme/quick-all"
     assert (artifact.path / "repo" / "README.md").read_text() == made_family.page()
+    manifest = json.loads((artifact.path / "repo" / "variantforge.json").read_text())
+    assert manifest["made_from"] == {"card": made_family.step("card", None, "family").key}
+    assert manifest["files"].keys() == {"README.md"}
     params = made_family.step("publish", None, "family").params
     assert (params["channel"], params["visibility"], params["gated"]) == ("candidate", "private", "manual")
 

@@ -6,6 +6,7 @@ back without a step being run again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,27 @@ class Hub:
         write_text(context.out / REPO / MANIFEST, str(files[MANIFEST]))
 
     def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-        write_text(context.out / REPO / PAGE, page)
-        return {"repo": context.step.params["repo"], "files": {PAGE: digest_of(page)}}
+        texts = {PAGE: page, MANIFEST: _page_manifest(context.step, page)}
+        for name, text in texts.items():
+            write_text(context.out / REPO / name, text)
+        return {"repo": context.step.params["repo"], "files": {name: digest_of(text) for name, text in texts.items()}}
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         """Never: what the Hub holds is compared by ``release``, whatever was laid out here."""
         return ""
+
+
+def _page_manifest(step: Step, page: str) -> str:
+    """``variantforge.json`` of the index repo: what the page was made of, and its digest. Nothing that a promotion
+    changes, so that the page stays what it was."""
+    manifest = {
+        "made_by": "variantforge",
+        "format": 1,
+        **{name: step.params[name] for name in ("family", "variant", "form", "repo")},
+        "made_from": dict(step.inputs),
+        "files": {PAGE: digest_of(page)},
+    }
+    return json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _lay(content: Content, target: Path, digest: Digest) -> None:

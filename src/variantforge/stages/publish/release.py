@@ -86,7 +86,8 @@ def digest_of(content: Content) -> Digest:
 
 def manifest_text(step: Step, files: Mapping[str, Digest], card: Mapping[str, Any]) -> str:
     """``variantforge.json``: what the repo is, the key of every step it comes of, what gates said, and the digest of
-    every other file; ``card`` are the facts of its card.
+    every other file; ``card`` are the facts of its card. ``recipe`` and ``made_from`` are what ``step`` is the
+    hash of: with them, who has only the Hub can put the repo back into a store.
 
     No version: the tag says it, and a repo that a release leaves as it was stays the same bytes.
     """
@@ -95,9 +96,11 @@ def manifest_text(step: Step, files: Mapping[str, Digest], card: Mapping[str, An
         "format": 1,
         **{name: step.params[name] for name in ("family", "variant", "form", "repo")},
         "step": step.key,
+        "recipe": {"version": step.version, "method": step.method, "params": dict(step.params)},
         "made_from": dict(step.inputs),
         "steps": card["steps"],
         "gates": card["verdicts"],
+        "withheld": card["withheld"],
         "files": dict(files),
     }
     return json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
