@@ -64,6 +64,23 @@ def test_the_index_repo_gets_the_family_page_and_the_wishes_for_the_whole(tmp_pa
     assert (params["channel"], params["visibility"], params["gated"]) == ("candidate", "private", "manual")
 
 
+def test_the_collection_lists_what_ships_in_the_order_of_the_file(tmp_path: Path) -> None:
+    refused = frozenset({"code/nf4"})
+    page = made(tmp_path, {"publish": HUB["publish"]}, fill=small, refused=refused).do("publish", None, "family")
+    collection = page.facts["collection"]
+    assert collection["title"] == "Small ones"
+    assert [item["repo"] for item in collection["items"]] == [
+        "acme/quick",
+        "acme/Small-code",
+        "acme/Small-code-LoRA",
+        "acme/Small-code-GGUF",
+    ]
+
+
+def test_without_a_title_there_is_no_collection(tmp_path: Path) -> None:
+    assert family(tmp_path, collection=None).do("publish", None, "family").facts["collection"] is None
+
+
 def test_a_family_without_a_namespace_is_told_while_planning(tmp_path: Path) -> None:
     key, text = family(tmp_path, namespace=None).problems[0]
     assert key == "publish.namespace"

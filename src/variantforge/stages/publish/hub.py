@@ -7,15 +7,16 @@ back without a step being run again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from variantforge.errors import IntegrityError, Interrupted
 from variantforge.fsops import link_or_copy, write_text
 from variantforge.hashing import file_digest
+from variantforge.stages.card.collection import collection_of
 from variantforge.stages.card.params import LOCAL
-from variantforge.stages.card.repos import PAGE, index_of
+from variantforge.stages.card.repos import PAGE, index_of, repos_of
 from variantforge.stages.publish.release import MANIFEST, Content, Digest, digest_of
 from variantforge.stages.stage import Desk
 from variantforge.step import Artifact, Step, StepContext
@@ -38,6 +39,7 @@ class Hub:
             "channel": publish.channel,
             "visibility": publish.visibility,
             "gated": publish.gated,
+            "collection": _collection(desk),
         }
 
     def looks_at(self, step: Step) -> tuple[Path, ...]:
@@ -63,11 +65,31 @@ class Hub:
         texts = {PAGE: page, MANIFEST: _page_manifest(context.step, page)}
         for name, text in texts.items():
             write_text(context.out / REPO / name, text)
-        return {"repo": context.step.params["repo"], "files": {name: digest_of(text) for name, text in texts.items()}}
+        return {
+            "repo": context.step.params["repo"],
+            "files": {name: digest_of(text) for name, text in texts.items()},
+            "collection": _shipped(context.step.params["collection"], facts["repos"]),
+        }
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         """Never: what the Hub holds is compared by ``release``, whatever was laid out here."""
         return ""
+
+
+def _collection(desk: Desk) -> dict[str, Any] | None:
+    """The collection with all repos of the family; None when the file names none."""
+    if desk.family.publish.collection is None:
+        return None
+    title, description, items = collection_of(desk.family, [repo.id for repo in repos_of(desk.family)])
+    return {"title": title, "description": description, "items": [item._asdict() for item in items]}
+
+
+def _shipped(collection: dict[str, Any] | None, repos: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Without the repos that a gate withholds."""
+    if collection is None:
+        return None
+    withheld = {repo["repo"] for repo in repos if repo["refusal"]}
+    return collection | {"items": [item for item in collection["items"] if item["repo"] not in withheld]}
 
 
 def _page_manifest(step: Step, page: str) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from variantforge.fsops import write_json
 from variantforge.hashing import text_digest
-from variantforge.stages.card.benchmarks import FOLDER
 from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, repo
 from variantforge.stages.publish import PUBLISHERS
 from variantforge.stages.publish.release import (
@@ -146,6 +145,8 @@ def _revision(desk: Desk, this: Repo) -> dict[str, str]:
 
 def contents_of(context: StepContext) -> Contents:
     """Everything of one repo but its manifest."""
+    from variantforge.stages.card.benchmarks import FOLDER
+
     params, inputs, contents = context.step.params, context.inputs, Contents()
     card = inputs["card"]
     for path in [card.path / PAGE, *sorted((card.path / FOLDER).glob("*.yaml"))]:
