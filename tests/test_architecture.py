@@ -134,6 +134,17 @@ def test_every_stage_answers_to_its_own_name() -> None:
         assert stage(name).version >= 1
 
 
+def test_only_stages_shown_outside_the_store_can_be_stale() -> None:
+    """The others are not asked, so they must have nothing to say."""
+    from variantforge.stages import PIPELINE, SHOWN_OUTSIDE, STAGES
+
+    for name in set(PIPELINE) - SHOWN_OUTSIDE:
+        tree = ast.parse(Path(str(import_module(STAGES.rows[name].partition(":")[0]).__file__)).read_text())
+        stale = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "stale"]
+        assert [ast.unparse(node.body[-1]) for node in stale] == ["return ''"], name
+        assert len(stale[0].body) == 1, name
+
+
 def test_planning_imports_no_heavy_library(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"

@@ -78,7 +78,7 @@ class Artifact:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What the step found out (``facts.json``): JSON, without timings, equal for equal steps."""
-        facts: dict[str, Any] = json.loads((self.path / FACTS).read_text())
+        facts: dict[str, Any] = json.loads((self.path / FACTS).read_bytes())
         return facts
 
     @property

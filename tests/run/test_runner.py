@@ -111,9 +111,9 @@ def test_plan_says_what_a_refusal_blocks(toys, tmp_path: Path) -> None:
 
 
 def test_a_stale_artifact_is_made_again(toys: dict[str, Toy], tmp_path: Path) -> None:
-    plan = toy_plan(step := toy("a"))
+    plan = toy_plan(step := toy("a", stage="publish"))
     apply(plan, tmp_path)
-    toys["train"].gone.add("a")
+    toys["publish"].gone.add("a")
     assert explain(plan, Store(tmp_path))[step.key] == Run("somebody removed it")
     assert outcomes(plan, apply(plan, tmp_path)) == {"a": "done"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +152,11 @@ def open_family(
 ) -> Opened:
     """Loads the family and lays out its plan, names on the Hub at their locked commits but for the parts ``moving``.
 
-    Raises SpecError with every problem of the file, and with ``frozen`` NotAsLocked where a name is not locked.
+    Raises SpecError with every problem of the file, with ``frozen`` NotAsLocked where a name is not locked, and
+    LicenceRefused where what the family is made of may not be published so.
     """
     from variantforge.plan.build import build_plan
+    from variantforge.plan.licensing import licences_of
     from variantforge.plan.pin import Resolver
     from variantforge.spec.load import load_family
 
@@ -168,8 +170,12 @@ def open_family(
     )
     try:
         opened = Opened(loaded, shelf, build_plan(loaded, resolver), lock)
+        licences = licences_of(opened.plan)
+        licences.refuse(path.name)
+        notes = licences.notes()
+        _tell_licences(notes, out)
         if remember:
-            _remember(opened, resolver.seen)
+            _remember(opened, resolver.seen, notes)
         return opened
     finally:
         with suppress(VariantforgeError, OSError):  # only a cache: a store that cannot be written may still be read
@@ -185,17 +191,26 @@ def recall_family(file: Path, store: Path | None, out: Output) -> Recalled | Non
 
     path = family_file(file, out)
     shelf = store_of(path, store)
-    plan = RememberedPlan(shelf.root / PLANS, path).read()
-    return Recalled(path, shelf, plan) if plan else None
+    remembered = RememberedPlan(shelf.root / PLANS, path).read()
+    if remembered is None:
+        return None
+    plan, notes = remembered
+    _tell_licences(notes, out)
+    return Recalled(path, shelf, plan)
 
 
-def _remember(opened: Opened, seen: Seen) -> None:
+def _tell_licences(notes: Sequence[str], out: Output) -> None:
+    for note in notes:
+        out.note(("licence:", "dim"), note)
+
+
+def _remember(opened: Opened, seen: Seen, notes: Sequence[str]) -> None:
     from variantforge.plan.remembered import RememberedPlan
     from variantforge.release.lock import lock_path
 
     seen.look(lock_path(opened.path))
     if opened.lock is None and opened.file.spec.publish.to == "folder":
-        RememberedPlan(opened.store.root / PLANS, opened.path).keep(opened.plan, seen)
+        RememberedPlan(opened.store.root / PLANS, opened.path).keep(opened.plan, seen, notes)
 
 
 def _lock_of(loaded: FamilyFile, out: Output, file: Path, frozen: bool) -> Lock | None:

@@ -17,11 +17,14 @@ from variantforge.cli.options import (
     Offline,
     Only,
     Opened,
+    Recalled,
     StoreFolder,
     Until,
     open_family,
+    recall_family,
 )
 from variantforge.cli.output import Cell, Output
+from variantforge.cli.release import look_at_hub, write_hub
 from variantforge.cli.words import counted
 
 if TYPE_CHECKING:
@@ -64,15 +67,19 @@ def plan(
     from variantforge.store.journal import Journal
 
     out: Output = ctx.obj
-    opened = open_family(file, store, out)
-    lock = look_at_lock(opened, file, out, offline=offline)
+    opened = recall_family(file, store, out) or open_family(file, store, out, remember=True)
+    lock = look_at_lock(opened, file, out, offline=offline) if isinstance(opened, Opened) else None
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
+    whole = until is None and not only
+    hub = look_at_hub(opened, decisions, out, whole=whole, offline=offline) if isinstance(opened, Opened) else None
     if as_json:
-        out.json({**document(opened, decisions), **({"lock": lock.document} if lock else {})})
+        told = {"lock": lock.document} if lock else {}
+        out.json({**document(opened, decisions), **told, **({"hub": hub.document} if hub else {})})
     write(out, opened.plan, decisions, everything)
     write_lock_state(out, lock, file)
-    changes = any(decision.word == "run" for decision in decisions.values())
+    write_hub(out, hub)
+    changes = any(decision.word == "run" for decision in decisions.values()) or bool(hub and hub.writes)
     if changes:
         out.line(("next:", "cyan"), _apply_command(out))
     return CHANGES if changes and detailed_exitcode else 0
@@ -125,14 +132,14 @@ def name_in(plan: Plan, key: str) -> str:
     return " ".join(part for part in (place.stage, place.name) if part)
 
 
-def document(opened: Opened, decisions: Mapping[str, Decision]) -> dict[str, Any]:
+def document(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> dict[str, Any]:
     """The plan for programs."""
     plan = opened.plan
     words = Counter(decision.word for decision in decisions.values())
     return {
         "family": plan.family.family,
         "version": plan.family.version,
-        "file": str(opened.file.path),
+        "file": str(opened.path),
         "store": str(opened.store.root),
         "summary": {"steps": len(decisions), **{word: words[word] for word in WORDS}},
         "steps": [

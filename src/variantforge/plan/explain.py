@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from variantforge.plan.plan import Plan
-from variantforge.stages import Place, stage
+from variantforge.stages import SHOWN_OUTSIDE, Place, stage
 from variantforge.step import Artifact, Step
 
 
@@ -34,9 +34,11 @@ _REUSE = Reuse()
 
 
 class Shelf(Protocol):
-    """What explaining needs of a store."""
+    """What explaining needs of a store. ``has`` is ``find`` for those who only want to know."""
 
     def keys(self, stage: str) -> set[str]: ...
+
+    def has(self, step: Step) -> bool: ...
 
     def find(self, step: Step) -> Artifact | None: ...
 
@@ -62,17 +64,16 @@ def explain(
     decisions: dict[str, Decision] = {}
     for key, step in plan.steps.items():
         if selected is None or key in selected:
-            artifact = store.find(step) if key in shelves[step.stage] else None
+            there = key in shelves[step.stage] and store.has(step)
             decisions[key] = (
-                _decide(plan, step, decisions, store, {} if used is None else used)
-                if artifact is None
-                else _kept(step, artifact)
+                _kept(step, store) if there else _decide(plan, step, decisions, store, {} if used is None else used)
             )
     return decisions
 
 
-def _kept(step: Step, artifact: Artifact) -> Decision:
-    stale = stage(step.stage).stale(step, artifact)
+def _kept(step: Step, store: Shelf) -> Decision:
+    artifact = store.find(step) if step.stage in SHOWN_OUTSIDE else None
+    stale = stage(step.stage).stale(step, artifact) if artifact else ""
     return Run(stale) if stale else _REUSE
 
 

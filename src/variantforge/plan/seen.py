@@ -6,10 +6,12 @@ planning says so, *before* it reads: a plan that looked at something in silence 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 SETTLED_NS = 50_000_000  # what changed within the last 50 ms may change again without its times moving
 _CODE_SETTLED_NS = 10_000_000_000  # code was read before anything here was: its files must be older than the process
@@ -19,7 +21,7 @@ Stamp = tuple[int, int, int, int, int]
 
 def stamp(path: str | os.PathLike[str]) -> Stamp:
     """Size, times and identity of a file or folder: equal stamps, equal bytes (a folder: equal names in it)."""
-    stat = os.stat(path)
+    stat = os.stat(path)  # noqa: PTH116  asked thousands of times: texts, not paths
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
 
 
@@ -33,21 +35,21 @@ class Seen:
         self.stamps: dict[str, Stamp | None] = {}
         self.lasting = True
         self._began = time.time_ns()
-        for entry in sys.path:  # where packages are found, and plug-ins: an installation changes the folder
-            self.look(entry or os.curdir)
+        for entry in installed_in():
+            self.look(entry)
 
     def look(self, path: str | os.PathLike[str]) -> None:
         """Notes how a path is now: of a folder, which names are in it; not how those are."""
-        text = os.path.abspath(path)
+        text = os.path.abspath(path)  # noqa: PTH100  links are kept: what they mean is in the stamp
         if text not in self.stamps:
             self.stamps[text] = _stamp_or_none(text)
 
     def look_into(self, folder: str | os.PathLike[str]) -> None:
         """Notes a folder and everything directly in it."""
         self.look(folder)
-        if os.path.isdir(folder):
-            for name in os.listdir(folder):
-                self.look(os.path.join(folder, name))
+        with contextlib.suppress(OSError):
+            for path in Path(folder).iterdir():
+                self.look(path)
 
     @property
     def settled(self) -> bool:
@@ -61,6 +63,11 @@ class Seen:
         stamps = {file: _stamp_or_none(file) for file in sorted(files)}
         limit = self._began - _CODE_SETTLED_NS
         return None if any(found and max(found[1], found[2]) > limit for found in stamps.values()) else stamps
+
+
+def installed_in() -> list[str]:
+    """The folders where Python finds packages and plug-ins; the one that people work in is not among them."""
+    return [entry for entry in sys.path if entry and entry != os.getcwd()]  # noqa: PTH109
 
 
 def unchanged(stamps: Mapping[str, Iterable[int] | None]) -> bool:

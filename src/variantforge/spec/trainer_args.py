@@ -68,7 +68,8 @@ def cache_folder() -> Path:
 
 
 def _cached(path: Path) -> tuple[list[Path], dict[str, Annotation]] | None:
-    """The sources and what was kept of them, or None when there is nothing, it is damaged, or a source file has changed since."""
+    """The sources and what was kept of them, or None when there is nothing, it is damaged, or a source file has changed
+    since."""
     try:
         kept = json.loads(path.read_bytes())
         if not kept["files"] or any(_stamp(Path(file)) != stamp for file, stamp in kept["files"].items()):

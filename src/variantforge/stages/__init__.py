@@ -7,6 +7,9 @@ from variantforge.stages.stage import Desk, Place, Stage
 
 PIPELINE = ("base", "data", "train", "merge", "quantize", "evaluate", "gate", "card", "publish")
 
+# Stages whose work also stands outside the store, where people can change it: only they are asked whether it is stale.
+SHOWN_OUTSIDE = frozenset({"publish"})
+
 STAGES: Registry[Stage] = Registry(
     "stages",
     "stage",
@@ -28,4 +31,4 @@ def stage(name: str) -> Stage:
     return STAGES.load(name)
 
 
-__all__ = ["PIPELINE", "STAGES", "Desk", "Place", "Stage", "stage"]
+__all__ = ["PIPELINE", "SHOWN_OUTSIDE", "STAGES", "Desk", "Place", "Stage", "stage"]

@@ -7,11 +7,13 @@ it is handed a ``StepContext``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from variantforge.refs import Ref
-from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.step import Artifact, Pin, Step, StepContext
+
+if TYPE_CHECKING:
+    from variantforge.spec.family import FamilySpec, VariantSpec
 
 
 class Place(NamedTuple):

@@ -48,10 +48,11 @@ class Store:
 
     def find(self, step: Step) -> Artifact | None:
         """The step's artifact, if it is there; looks for the manifest only, reads no bytes."""
-        folder = (
-            f"{self._root_text}{step.stage}{os.sep}{step.key}"  # for each of many steps: paths cost more than looks
-        )
-        return Artifact(step.key, Path(folder)) if os.path.exists(f"{folder}{os.sep}{MANIFEST}") else None
+        return Artifact(step.key, self.folder(step)) if self.has(step) else None
+
+    def has(self, step: Step) -> bool:
+        """Whether ``find`` finds it. A plan asks this of thousands of steps: so it handles texts, not paths."""
+        return os.path.exists(f"{self._root_text}{step.stage}/{step.key}/{MANIFEST}")  # noqa: PTH110
 
     def keys(self, stage: str) -> set[str]:
         """Keys of all artifacts of one stage, from one listing of its folder."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from variantforge.spec.family import FamilySpec, Form, VariantSpec
+if TYPE_CHECKING:
+    from variantforge.spec.family import FamilySpec, Form, VariantSpec
 
 # One repo per form of the weights: the Hub's loaders and download counters read one form per repo.
 SUFFIXES: dict[Form, str] = {"merged": "", "adapter": "-LoRA", "gguf": "-GGUF", "nf4": "-nf4"}

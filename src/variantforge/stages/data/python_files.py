@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -28,15 +28,23 @@ def of_package(name: str, look: Look = _in_silence) -> list[Path]:
     roots = [sysconfig.get_path("stdlib"), *(entry for entry in sys.path if entry and Path(entry).is_dir())]
     origin = ""
     for part in name.split("."):
-        for root in roots:
-            look(Path(root))
-        spec = PathFinder.find_spec(part, roots)
+        spec = _find(part, roots, look)
         if spec is None:
             return []
         origin, roots = spec.origin or "", list(spec.submodule_search_locations or [])
     if roots:
         return sorted(path for root in roots for path in _sources(Path(root), look))
     return [Path(origin)] if origin.endswith(".py") else []
+
+
+def _find(part: str, roots: list[str], look: Look) -> ModuleSpec | None:
+    """What Python's own search along ``roots`` finds, looking no further than where it finds it."""
+    for root in roots:
+        look(Path(root))
+        spec = PathFinder.find_spec(part, [root])
+        if spec is not None and spec.origin:
+            return spec
+    return PathFinder.find_spec(part, roots)  # a package without __init__.py may lie in several folders
 
 
 def of_folder(folder: Path, look: Look = _in_silence) -> list[Path]:
