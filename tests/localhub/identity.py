@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tests.localhub import access
 from tests.localhub.accounts import Token, User, object_id
@@ -70,14 +71,17 @@ def ci_env(hub: LocalHub, subject: str, resource: str) -> dict[str, str]:
     """The variables of a GitHub Actions job with ``id-token: write`` whose publisher is ``subject``."""
     return {
         "GITHUB_ACTIONS": "true",
-        "ACTIONS_ID_TOKEN_REQUEST_URL": f"{hub.endpoint}/_ci/id-token?subject={subject}",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": f"{hub.endpoint}/_ci/{quote(subject, safe='')}/id-token",
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN": CI_REQUEST_TOKEN,
         "HF_OIDC_RESOURCE": resource,
     }
 
 
-def ci_token(hub: LocalHub, request: Request) -> Reply:
-    return Reply.json({"value": mint(hub, request.arg("subject"), request.arg("audience") or None)})
+def ci_token(hub: LocalHub, request: Request, subject: str) -> Reply:
+    """Stands for the CI's own service, which has a token of its own."""
+    if request.headers.get("Authorization") != f"Bearer {CI_REQUEST_TOKEN}":
+        raise HubError(401, "Not a job of this CI")
+    return Reply.json({"value": mint(hub, subject, request.arg("audience") or None)})
 
 
 def _encode(value: dict[str, Any]) -> str:
@@ -130,6 +134,6 @@ def webhooks(hub: LocalHub, request: Request) -> Reply:
 ROUTES: list[Route] = [
     ("GET", "/api/whoami-v2", whoami),
     ("POST", "/oauth/token", exchange),
-    ("GET", "/_ci/id-token", ci_token),
+    ("GET", "/_ci/{subject}/id-token", ci_token),
     ("GET", "/api/settings/webhooks", webhooks),
 ]

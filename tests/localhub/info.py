@@ -123,7 +123,7 @@ def grant_access(hub: LocalHub, request: Request, kind: str, ns: str, name: str)
     if user not in hub.accounts.users:
         raise HubError(404, f"User {user} not found")
     repo.granted.add(user)
-    return Reply()
+    return Reply.json({})
 
 
 def show(hub: LocalHub, request: Request, kind: str, ns: str, name: str, rev: str = "main") -> Reply:

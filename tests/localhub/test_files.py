@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -120,7 +121,7 @@ def test_a_stale_parent_is_refused_with_412(hub: LocalHub, write: Write) -> None
     with pytest.raises(HfHubHTTPError, match="The branch was updated since you opened this page") as refused:
         write({"a.txt": b"3"}, parent_commit=parent)
     assert refused.value.response.status_code == 412
-    assert [commit.title for commit in hub.repo("acme/x").commits()][0] == "A stranger was here"
+    assert hub.repo("acme/x").commits()[0].title == "A stranger was here"
 
 
 def test_files_and_folders_are_deleted_and_copied(hub: LocalHub, write: Write, api: HfApi, by_lfs: None) -> None:
@@ -192,7 +193,7 @@ def test_a_path_that_leaves_the_repo_is_refused(hub: LocalHub, path: str) -> Non
 
     hub.create_repo("models", "acme/y")
     head = '{"key": "header", "value": {"summary": "s"}}\n'
-    line = '{"key": "file", "value": {"path": "%s", "content": "", "encoding": "base64"}}' % path
+    line = json.dumps({"key": "file", "value": {"path": path, "content": "", "encoding": "base64"}})
     url = f"{hub.endpoint}/api/models/acme/y/commit/main"
     refused = get_session().post(url, content=head + line, headers={"Authorization": f"Bearer {hub.token}"})
     assert (refused.status_code, hub.repo("acme/y").commits()[0].title) == (400, "initial commit")
@@ -223,7 +224,11 @@ def test_long_listings_come_in_pages(hub: LocalHub, write: Write, api: HfApi) ->
 def test_paths_are_told_of(hub: LocalHub, write: Write, api: HfApi, mode: str) -> None:
     write({"a.txt": b"12", "d/model.bin": weights(1000)})
     rows = api.get_paths_info("acme/x", ["a.txt", "d/model.bin", "d", "no"], expand=True)
-    assert [(row.path, getattr(row, "size", None)) for row in rows] == [("a.txt", 2), ("d/model.bin", 1000), ("d", None)]
+    assert [(row.path, getattr(row, "size", None)) for row in rows] == [
+        ("a.txt", 2),
+        ("d/model.bin", 1000),
+        ("d", None),
+    ]
     assert rows[0].blob_id == hub.repo("acme/x").git("rev-parse", "main:a.txt").strip()
     assert rows[0].last_commit.oid == hub.repo("acme/x").head()
 
