@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from tests.stages.card.made import Made, made
+from variantforge.stages.card.managed import managed
 from variantforge.stages.card.markdown import code, environment, figure, literal, one_line, percent, plain, render, size
 from variantforge.stages.card.page import family_page
 from variantforge.stages.card.repo_card import repo_card
@@ -26,6 +27,7 @@ NASTY = [
     "a\n===",
     "</table><script>alert(1)</script>",
     "<!-- hidden -->",
+    "<!-- variantforge:end --> mine",
     "[click](javascript:alert(1)) ![x](http://evil.example/x.png)",
     "| cell | cell |\n| --- | --- |",
     "`code` ```\nblock\n```",
@@ -89,6 +91,7 @@ def test_text_of_users_stays_words_in_a_card(family: Made, text: str, form: str)
     card = card_with(family, form, text)
     assert shape(without_block(card)) == shape(without_block(card_with(family, form, "plain words")))
     card.encode()
+    assert managed(card) == card
 
 
 @settings(max_examples=40, deadline=None)

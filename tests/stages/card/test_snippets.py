@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,46 @@ def test_with_a_namespace_the_snippets_name_the_repos(tmp_path: Path, payloads: 
     shell = "".join(snippets(family.card("code", "gguf"), "sh"))
     assert "llama-cli -hf acme/Small-code-GGUF:Q8_0 " in shell
     assert "ollama run hf.co/acme/Small-code-GGUF:Q8_0\n" in shell
+
+
+def commands(card: str) -> list[list[str]]:
+    """Every command of the shell snippets, split as a shell splits it."""
+    lines = "".join(snippets(card, "sh")).splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def test_the_commands_for_servers_name_the_repo_itself(tmp_path: Path) -> None:
+    family = made(tmp_path)
+    servers = {words[0]: words for words in commands(family.card("code", "merged"))}
+    assert servers["vllm"] == ["vllm", "serve", "acme/Small-code"]
+    assert servers["python3"][1:] == ["-m", "sglang.launch_server", "--model-path", "acme/Small-code"]
+    assert servers["docker"][-2:] == ["--model-id", "acme/Small-code"]
+    assert commands(family.card("code", "adapter")) == [
+        ["vllm", "serve", "acme/Small-135M", "--enable-lora", "--max-lora-rank", "8", "--lora-modules"]
+        + ["Small-code-LoRA=acme/Small-code-LoRA"]
+    ]
+    files = {words[0]: words[1:] for words in commands(family.card("code", "gguf"))}
+    assert files == {
+        "llama-server": ["-hf", "acme/Small-code-GGUF:Q4_K_M"],
+        "llama-cli": ["-hf", "acme/Small-code-GGUF:Q4_K_M"],
+        "ollama": ["run", "hf.co/acme/Small-code-GGUF:Q4_K_M"],
+        "lms": ["get", "https://huggingface.co/acme/Small-code-GGUF"],
+    }
+
+
+@pytest.mark.parametrize(("r", "flag"), [(1, "1"), (9, "16"), (64, "64"), (300, "320"), (512, "512")])
+def test_the_rank_that_vllm_is_told_is_one_it_knows_and_large_enough(r: int, flag: str, tmp_path: Path) -> None:
+    family = made(tmp_path, {"variants": {"code": {"train": {"adapter": {"r": r}}}}})
+    assert f"--max-lora-rank {flag} " in family.card("code", "adapter")
+
+
+def test_an_adapter_that_vllm_cannot_take_has_no_command_for_it(tmp_path: Path) -> None:
+    high = made(tmp_path / "high", {"variants": {"code": {"train": {"adapter": {"r": 513}}}}})
+    assert commands(high.card("code", "adapter")) == []
+    assert "vLLM |" not in high.card("code", "adapter")
+    kept_back = {"law": {"kind": "domain", "from": "code", "data": {"mix": {"pairs": 1.0}}}}
+    orphan = made(tmp_path / "orphan", {"variants": kept_back}, refused=frozenset({"code/merged"}))
+    assert commands(orphan.card("law", "adapter")) == []
 
 
 def test_without_a_chat_template_the_snippets_complete_text(

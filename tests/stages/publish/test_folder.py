@@ -14,6 +14,7 @@ from tests.stages.card.made import REFUSED, Made, made
 from tests.stages.publish.payloads import small
 from variantforge.errors import IntegrityError, Interrupted, OutOfSpace, PublishError
 from variantforge.fsops import is_temp, telling_disk_errors
+from variantforge.hashing import file_digest
 from variantforge.stages.publish.stage import STAGE as PUBLISH
 from variantforge.step import Artifact, Step
 
@@ -156,6 +157,24 @@ def test_withheld_files_are_not_published(tmp_path: Path) -> None:
     made_family = family(tmp_path, refused=frozenset({"code/gguf:Q4_K_M"}))
     assert "Small-code-Q4_K_M.gguf" not in names_in(published(made_family, "gguf"))
     assert made_family.do("publish", "code", "gguf").facts["withheld"] == {"Small-code-Q4_K_M.gguf": REFUSED}
+
+
+LAW = {"kind": "domain", "data": {"mix": {"mine": 1.0}}}
+
+
+def test_a_release_that_changes_one_variant_leaves_the_repos_of_the_others_byte_for_byte(tmp_path: Path) -> None:
+    def files(changes: dict[str, Any]) -> dict[str, dict[str, str]]:
+        root = tmp_path / changes["version"]
+        made_family = family(root, {"variants": {"law": LAW}} | changes)
+        for name, form in (*(("code", form) for form in FORMS), *(("law", form) for form in ("merged", "adapter"))):
+            made_family.do("publish", name, form)
+        repos = (root / "project" / "published").iterdir()
+        return {repo.name: {name: file_digest(repo / name) for name in names_in(repo)} for repo in repos}
+
+    changed = {"version": "1.3.0", "variants": {"law": LAW | {"kind": "instruct"}}}
+    before, after = files({"version": "1.2.0"}), files(changed)
+    assert {name for name in after if after[name] != before[name]} == {"Small-law", "Small-law-LoRA"}
+    assert len(after) == 6
 
 
 def test_publishing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
