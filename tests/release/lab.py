@@ -53,6 +53,7 @@ def desired(
     cards = cards or {}
     repos = {repo: lay_out(folder / version, repo, files, cards.get(repo, "")) for repo, files in contents.items()}
     page = folder / version / "page.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(card_text({"license": "mit"}, cards.get(INDEX, "# The family of toys")))
     index = DesiredRepo(INDEX, {PAGE: File(page, text_digest(page.read_text()), page.stat().st_size)})
     collection = CollectionRecord("Toys", "Small things", tuple(Item(repo, f"note of {repo}") for repo in contents))

@@ -12,7 +12,7 @@ from variantforge.release.parallel import each
 from variantforge.release.planning import ReleasePlan
 from variantforge.release.record import RELEASE, Record, Trailer
 from variantforge.release.snapshot import Snapshot
-from variantforge.release.stage import staging_branch
+from variantforge.release.stage import made, staging_branch
 from variantforge.release.work import Work
 from variantforge.stages.card.managed import compose
 from variantforge.stages.card.repos import PAGE
@@ -63,12 +63,10 @@ def check_not_lost(work: Work, plan: ReleasePlan) -> None:
 def _index_head(work: Work, record: Record) -> str:
     """The head of the channel's branch of the index repo; both are made where they are not there."""
     repo, branch = record.index.repo, record.branch
-    remote = work.hub.repo(repo)
-    if remote is None:
-        work.hub.create_repo(repo, private=True)
-    elif branch not in remote.branches:
+    remote = made(work, repo)
+    if branch not in remote.branches:
         work.hub.create_branch(repo, branch, "main")
-    head = work.hub.head(repo, branch) if remote is None or branch not in remote.branches else remote.branches[branch]
+    head = remote.branches.get(branch) or work.hub.head(repo, branch)
     if head is None:
         raise HubError(f"{repo} has no branch {branch} after it was made", next="run the same command again")
     return head

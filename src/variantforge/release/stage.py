@@ -36,9 +36,11 @@ def stage(work: Work, plan: ReleasePlan) -> dict[str, str]:
 def _stage_repo(work: Work, plan: ReleasePlan, wanted: DesiredRepo) -> str:
     repo, branch, trailer = wanted.repo, staging_branch(plan.record), plan.record.trailer(wanted.repo)
     for _ in range(_TRIES):
-        remote = _made(work, repo)
-        head = remote.branches.get(branch) or _branched(work, remote, branch, plan.record)
-        if _carries(work, repo, head, trailer):
+        remote = made(work, repo)
+        head = remote.branches.get(branch)
+        if head is None:
+            head = _branched(work, remote, branch, plan.record)
+        elif _carries(work, repo, head, trailer):
             return head
         there = work.snapshots.at(repo, head)
         files = _files(wanted, there, _released_paths(plan, repo))
@@ -52,7 +54,8 @@ def _stage_repo(work: Work, plan: ReleasePlan, wanted: DesiredRepo) -> str:
     raise MovedHead(f"the branch {branch} of {repo} does not hold still", next="see who else releases this family")
 
 
-def _made(work: Work, repo: str) -> RemoteRepo:
+def made(work: Work, repo: str) -> RemoteRepo:
+    """A repo as it is now; where it is not there it is created, private."""
     remote = work.hub.repo(repo)
     if remote is None:
         work.hub.create_repo(repo, private=True)

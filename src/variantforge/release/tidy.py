@@ -17,13 +17,8 @@ def tidy(work: Work, record: Record, stale: Iterable[tuple[str, str]] = ()) -> N
     """``stale``: (repo, branch) of releases that this one has overtaken."""
     work.enter(record, "tidy", 0)
     arrange_collection(work, record)
-    own = [(repo, staging_branch(record)) for repo in record.repos if _has_branch(work, repo, staging_branch(record))]
+    own = [(repo, staging_branch(record)) for repo in record.repos]
     each(lambda it: work.hub.delete_branch(*it), dict.fromkeys([*own, *stale]))
-
-
-def _has_branch(work: Work, repo: str, branch: str) -> bool:
-    remote = work.hub.repo(repo)
-    return remote is not None and branch in remote.branches
 
 
 def stale_branches(seen: Observed) -> list[tuple[str, str]]:
