@@ -207,11 +207,18 @@ def test_a_user_who_wants_to_stop_is_heard_within_a_wait(hub: LocalHub, speak: S
     assert heard.seconds == 3
 
 
-STEPS = ["POST /api/validate-yaml", "POST */preupload/*", "GET */xet-write-token/*", "POST */commit/*"]
-
-
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("kind", ["429", "500", "reply_lost", "wrong_bytes"])
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        *(
+            (step, kind)
+            for step in ("POST /api/validate-yaml", "POST */preupload/*")
+            for kind in ("500", "wrong_bytes")
+        ),
+        ("GET */xet-write-token/*", "500"),
+        ("POST */commit/*", "reply_lost"),
+    ],
+)
 def test_whatever_part_of_a_commit_goes_wrong_once_it_is_made_once(
     hub: LocalHub, ours: Hub, head: str, step: str, kind: str
 ) -> None:

@@ -35,7 +35,7 @@ from variantforge.errors import (
     VariantforgeError,
 )
 from variantforge.redact import redacted
-from variantforge.release.hub.wire import Turned
+from variantforge.release.hub.wire import Turned, Unanswered
 
 T = TypeVar("T")
 _SLICE_S = 0.5  # how long a request to stop may go unheard
@@ -169,7 +169,9 @@ def judge(error: BaseException, doing: str) -> Again | HubError:
             return _named(kind, cause, doing, _next_step(kind))
         if isinstance(cause, json.JSONDecodeError | KeyError):
             return Again("down", None, "the Hub's answer could not be read")
-        if isinstance(cause, httpx2.TransportError):
+        if isinstance(cause, Unanswered):
+            return Again("down", None, f"no answer from the Hub ({cause})")
+        if isinstance(cause, httpx2.TransportError):  # of a storage server, or within a file's bytes
             return Again("down", None, f"no answer from the Hub ({type(cause).__name__})")
     if any(isinstance(cause, ConnectionError) for cause in _causes(error)):
         return _xet_failed(error, doing)

@@ -36,6 +36,10 @@ class Turned(Exception):
         self.status, self.wait_s, self.said, self.where = status, wait_s, said, where
 
 
+class Unanswered(Exception):
+    """There was no answer, or only a part of one; the text is the kind of error."""
+
+
 class Wire:
     """What one ``Hub`` hears on its requests: it feeds the budget and hands requests to try again to ``retry``."""
 
@@ -62,7 +66,16 @@ class Wire:
         import httpx2
         from huggingface_hub.utils._http import hf_request_event_hook
 
-        return httpx2.Client(
+        class Client(httpx2.Client):
+            def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+                try:
+                    return super().send(request, **options)
+                except httpx2.TransportError as error:
+                    if not _is_ours(request):
+                        raise
+                    raise Unanswered(type(error).__name__) from None
+
+        return Client(
             event_hooks={"request": [hf_request_event_hook, self._said], "response": [self._heard]},
             follow_redirects=True,
             timeout=httpx2.Timeout(self._answer_s, connect=_CONNECT_S),
