@@ -176,7 +176,7 @@ def _start(told: Told, withheld: Collection[str]) -> dict[str, Any]:
     """What the snippet of an adapter loads first: an id, a file of a package, or a folder the reader has."""
     base, parent = told["base"], told["parent"]
     if "package" in base and not parent:  # the very weights it was trained on, even where the base has a Hub id too
-        return {"package": base["package"], "file": base["file"]}
+        return {"package": base["package"], "file": base["file"], "on_hub": False}
     if id := started_from(told, withheld):
         return {"model": id, "note": Markdown(""), "on_hub": True}
     if parent.get("repo") and PARENT not in withheld:
