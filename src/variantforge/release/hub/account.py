@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from variantforge.errors import NoAccess
 from variantforge.redact import learn
 
 _MARGIN_S = 300  # a token is fetched anew this long before it ends
@@ -54,25 +56,38 @@ class Credentials:
         return token or False
 
     def of_repo(self, repo: str) -> str | Literal[False]:
-        """The token for one repo. Raises what huggingface_hub raises when the exchange fails."""
+        """The token for one repo. Raises NoAccess when the repo does not trust this job."""
         return self._exchanged(repo) if self.kind == "oidc" else self.of_user()
 
     def _exchanged(self, repo: str) -> str:
-        from huggingface_hub._oidc import oidc_login
-
         with self._lock:
             known = self._fetched.get(repo)
             if known is None or known.ends_at <= time.monotonic():
                 identity = os.environ.get("HF_OIDC_ID_TOKEN") or None
                 if identity:
                     learn(identity)
-                answer = oidc_login(resource=repo, subject_token=identity, endpoint=self._endpoint)
+                answer = self._exchange(repo, identity)
                 token, lasts_s = str(answer["access_token"]), int(answer.get("expires_in", 3600))
                 learn(token)
                 # an identity handed in cannot be shown again later, so its token is used to the end
                 margin_s = 0 if identity else _MARGIN_S
                 known = self._fetched[repo] = _Fetched(token, time.monotonic() + lasts_s - margin_s)
             return known.token
+
+    def _exchange(self, repo: str, identity: str | None) -> Mapping[str, Any]:
+        from huggingface_hub._oidc import oidc_login
+        from huggingface_hub.errors import BadRequestError
+
+        if minting := os.environ.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN"):
+            learn(minting)
+        try:
+            return oidc_login(resource=repo, subject_token=identity, endpoint=self._endpoint)
+        except BadRequestError as error:
+            raise NoAccess(
+                f"{repo} does not trust this CI job",
+                why=error.server_message or "",
+                next=f"add the job as a Trusted Publisher: {self._endpoint}/{repo}/settings",
+            ) from None
 
 
 def _has_oidc() -> bool:
