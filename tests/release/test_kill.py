@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -39,6 +40,12 @@ from variantforge.release.transaction import release, resume
 
 When = Literal["before", "after"]
 REPOS = (MERGED, ADAPTER, GGUF)
+
+
+@pytest.fixture(autouse=True)
+def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub sleeps where nothing answers; here it would sleep for minutes in all."""
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
 
 
 def first(folder: Path) -> Desired:

@@ -16,6 +16,7 @@ from variantforge.release.work import Work
 from variantforge.stages.card.repos import PAGE
 
 _WEIGHTS = (".safetensors", ".gguf")
+_SETTINGS = frozenset({"config.json", "tokenizer.json"})
 _READERS = 4
 
 
@@ -23,7 +24,7 @@ def verify(work: Work, plan: ReleasePlan, staged: dict[str, str]) -> None:
     """Raises IntegrityError, after the staging branch is taken away: the next try stages anew."""
     todo = [repo for repo, oid in staged.items() if not work.journal.was_verified(repo, oid)]
     work.enter(plan.record, "verify", len(todo))
-    if todo:
+    if any(_SETTINGS & set(plan.staged[repo].files) for repo in todo):
         _import_loaders()
 
     def one(repo: str) -> None:
