@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from tests.cli.conftest import Ended, Vf
 from tests.cli.toys import Toy
-from tests.localhub import LocalHub
+from tests.localhub import Fault, LocalHub
 from tests.release.named import model_folder, write_family
 from variantforge.release.lock.facts import tools
 from variantforge.release.lock.record import Lock, Locked
@@ -171,24 +170,48 @@ def test_frozen_refuses_what_is_not_locked_or_not_as_locked(vf: Vf, family: Path
 
 
 @pytest.fixture
-def online(hub: LocalHub, tmp_path: Path) -> Callable[..., Ended]:
-    """``online("plan")``: a command in a process of its own, that reaches a hub with acme/x, a model, and acme/chat, a
-    dataset."""
+def online(vf: Vf, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Vf:
+    """``online("plan")``: a command that reaches a hub with acme/x, a model, and acme/chat, a dataset. Names of
+    variables change the environment of one command."""
     hub.create_repo("models", "acme/x")
     hub.commit_as_stranger("acme/x", {"config.json": b"{}", "tokenizer.json": b"1", "model.safetensors": b"w"})
     hub.create_repo("datasets", "acme/chat")
     hub.commit_as_stranger("acme/chat", {"train.jsonl": b'{"text": "x"}\n'}, kind="datasets")
     write_family(tmp_path, base="acme/x", data={"chat": "path: acme/chat", "rows": "path: ./rows.jsonl"})
-    own = {**os.environ, **hub.env(tmp_path / "hf"), "COLUMNS": "200", "NO_COLOR": "1"}
+    monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*words: str, **changed: str) -> Ended:
-        command = [sys.executable, "-m", "variantforge", *words]
-        done = subprocess.run(command, cwd=tmp_path, env={**own, **changed}, capture_output=True, text=True)
-        assert "Traceback" not in done.stderr
-        assert hub.token not in done.stdout + done.stderr
-        return Ended(done.returncode, done.stdout, done.stderr)
+    def run(*words: object, **changed: str) -> Ended:
+        with monkeypatch.context() as patch:
+            for name, value in (hub.env(tmp_path / "hf") | changed).items():
+                patch.setenv(name, value)
+            patch.setattr("huggingface_hub.constants.ENDPOINT", os.environ["HF_ENDPOINT"])  # read at its import
+            patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", os.environ["HF_HUB_OFFLINE"] == "1")
+            ended = vf(*words)
+        assert hub.token not in ended.out + ended.err
+        return ended
 
     return run
+
+
+def test_a_listing_of_several_pages_is_read_to_its_end(online: Vf, hub: LocalHub, lock_file: Path) -> None:
+    hub.commit_as_stranger("acme/chat", {f"part-{n}.jsonl": b"{}" for n in range(5)}, kind="datasets")
+    online("lock")
+    whole = lock_file.read_text()
+    lock_file.unlink()
+    hub.page_size = 2
+    online("lock")
+    assert lock_file.read_text() == whole
+    hub.commit_as_stranger("acme/chat", {"part-4.jsonl": b"{} "}, kind="datasets")
+    online("lock", "--upgrade", "data")
+    chat = read_lock(lock_file).data["acme/chat"]
+    assert f"content: {chat.content}" not in whole
+
+
+def test_a_private_dataset_is_locked_with_the_user_s_token_and_hidden_without(online: Vf, hub: LocalHub) -> None:
+    hub.repo("acme/chat", "datasets").private = True
+    assert online("lock").code == 0
+    assert "vf lock" not in online("plan").out
+    assert "data acme/chat: the Hub does not show this dataset" in online("plan", HF_TOKEN="").out
 
 
 def delete_repo(hub: LocalHub, name: str) -> None:
@@ -202,9 +225,7 @@ def delete_repo(hub: LocalHub, name: str) -> None:
     urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
 
 
-def test_a_branch_that_moves_is_told_and_the_locked_commit_is_kept(
-    online: Callable[..., Ended], hub: LocalHub, lock_file: Path
-) -> None:
+def test_a_branch_that_moves_is_told_and_the_locked_commit_is_kept(online: Vf, hub: LocalHub, lock_file: Path) -> None:
     assert online("lock").code == 0
     first = hub.repo("acme/x").head()
     assert read_lock(lock_file).base["acme/x"].commit == first
@@ -229,9 +250,7 @@ def steps(document: str) -> list[str]:
     return [step["key"] for step in json.loads(document)["steps"]]
 
 
-def test_an_edited_card_moves_the_branch_and_nothing_else(
-    online: Callable[..., Ended], hub: LocalHub, lock_file: Path
-) -> None:
+def test_an_edited_card_moves_the_branch_and_nothing_else(online: Vf, hub: LocalHub, lock_file: Path) -> None:
     online("lock")
     old = read_lock(lock_file).base["acme/x"]
     hub.commit_as_stranger("acme/x", {"README.md": b"# better"})
@@ -241,9 +260,7 @@ def test_an_edited_card_moves_the_branch_and_nothing_else(
     assert replace(old, commit="") == replace(new, commit="")
 
 
-def test_a_repo_made_anew_under_its_old_name_is_refused(
-    online: Callable[..., Ended], hub: LocalHub, lock_file: Path
-) -> None:
+def test_a_repo_made_anew_under_its_old_name_is_refused(online: Vf, hub: LocalHub, lock_file: Path) -> None:
     online("lock")
     old = hub.repo("acme/x").head()
     delete_repo(hub, "acme/x")
@@ -263,7 +280,7 @@ def test_a_repo_made_anew_under_its_old_name_is_refused(
     assert read_lock(lock_file).base["acme/x"].commit == hub.repo("acme/x").head()
 
 
-def test_other_files_at_the_locked_commit_are_refused(online: Callable[..., Ended], lock_file: Path) -> None:
+def test_other_files_at_the_locked_commit_are_refused(online: Vf, lock_file: Path) -> None:
     online("lock")
     held = read_lock(lock_file)
     swapped = {"acme/chat": replace(held.data["acme/chat"], content=D)}
@@ -273,7 +290,7 @@ def test_other_files_at_the_locked_commit_are_refused(online: Callable[..., Ende
     assert "holds other files than were locked" in ended.err
 
 
-def test_a_lock_is_enough_without_the_hub(online: Callable[..., Ended], hub: LocalHub) -> None:
+def test_a_lock_is_enough_without_the_hub(online: Vf, hub: LocalHub) -> None:
     online("lock")
     planned = steps(online("plan", "--json").out)
     hub.commit_as_stranger("acme/x", {"config.json": b'{"a": 1}'})
@@ -289,9 +306,22 @@ def test_a_lock_is_enough_without_the_hub(online: Callable[..., Ended], hub: Loc
     assert len(hub.log) == asked
 
 
-def test_what_is_locked_already_is_not_asked_again(
-    online: Callable[..., Ended], hub: LocalHub, lock_file: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", ["401", "403", "429", "500", "503", "refused", "timeout", "truncated", "wrong_bytes"])
+@pytest.mark.parametrize("request_line", ["GET /api/models/acme/x/*", "GET */tree/*"])
+def test_a_hub_that_misbehaves_costs_a_line_and_no_plan(
+    online: Vf, hub: LocalHub, kind: str, request_line: str
 ) -> None:
+    online("lock")
+    planned = steps(online("plan", "--json").out)
+    hub.faults.append(fault := Fault(request_line, kind, nth=0))
+    ended = online("plan", "--json")
+    lock = json.loads(ended.out)["lock"]
+    assert (ended.code, steps(ended.out), fault.fired > 0) == (0, planned, True)
+    assert lock["hub_unreachable"] or {one["kind"] for one in lock["misfits"]} == {"hidden"}
+    assert fault.fired <= 2  # asked once for each name, not again
+
+
+def test_what_is_locked_already_is_not_asked_again(online: Vf, hub: LocalHub, lock_file: Path, tmp_path: Path) -> None:
     online("lock")
     before, asked = lock_file.read_text(), len(hub.log)
     write_family(tmp_path, base="acme/x", data={"rows": "path: ./rows.jsonl"})
@@ -301,7 +331,7 @@ def test_what_is_locked_already_is_not_asked_again(
     assert lock_file.read_text() == lock_text(read_lock(lock_file)) != before
 
 
-def test_a_hub_that_does_not_answer_leaves_no_half_lock(online: Callable[..., Ended], lock_file: Path) -> None:
+def test_a_hub_that_does_not_answer_leaves_no_half_lock(online: Vf, lock_file: Path) -> None:
     ended = online("lock", HF_ENDPOINT="http://127.0.0.1:9")
     assert ended.code == 2
     assert "cannot be asked which commit acme/x@main is" in ended.err

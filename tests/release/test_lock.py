@@ -293,6 +293,21 @@ def test_names_that_only_one_side_has_are_told(family: Path, tmp_path: Path) -> 
     assert moved.base == lock.base
 
 
+def test_what_only_moved_on_the_hub_stops_nobody() -> None:
+    moved = Misfit("moved", "base", "acme/x", "main moved abc1234 → def5678", "base")
+    refuse_swapped([moved], "vf lock")
+    refuse_misfits([moved, Misfit("hidden", "base", "acme/y", "x"), Misfit("unused", "data", "z", "x")], "vf lock")
+
+
+def test_a_plan_that_does_not_stand_at_the_locked_commit_is_refused(tmp_path: Path) -> None:
+    path = write_family(tmp_path, base="acme/x")
+    entry = Locked(D, commit=C, template=D, tokenizer=D)
+    lock = Lock(base={"acme/x": entry}, data=fresh(path, Lock(base={"acme/x": entry})).data, tools=tools())
+    assert unfit(lock, path) == []
+    plan = plan_of(path, replace(lock, base={"acme/x": replace(entry, commit="cd" * 20)}))
+    assert [one.kind for one in misfits(lock, load_family(path).spec, plan)] == ["changed"]
+
+
 def test_another_revision_is_another_name(tmp_path: Path) -> None:
     spec = load_family(write_family(tmp_path, base="acme/x@v2", data={"chat": "path: acme/chat"})).spec
     lock = Lock(base={"acme/x@v1": Locked(D, commit=C, template=D, tokenizer=D)})

@@ -6,15 +6,19 @@ the Hub does not show the repo to this user.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from variantforge.errors import HubError
 from variantforge.plan.pin import RepoType
 from variantforge.release.hub.client import Hub
+from variantforge.release.hub.wire import AGENT
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _TIMEOUT_S = 10.0
+_MAX_FILES = 200_000  # of one repo; the Hub advises against half as many
 
 
 def head_of(hub: Hub, name: str, repo_type: RepoType, revision: str) -> str | None:
@@ -42,13 +46,35 @@ def files_at(hub: Hub, name: str, repo_type: RepoType, commit: str) -> dict[str,
 
     def ask(api: HfApi) -> dict[str, str] | None:
         from huggingface_hub.errors import RevisionNotFoundError
-        from huggingface_hub.hf_api import RepoFile
 
-        tree = api.list_repo_tree(name, recursive=True, revision=commit, repo_type=repo_type, token=hub.user_token())
         try:
-            files = [entry for entry in tree if isinstance(entry, RepoFile)]
+            return dict(_listing(hub, f"{hub.endpoint}/api/{repo_type}s/{name}/tree/{commit}?recursive=true"))
         except RevisionNotFoundError:
             return None
-        return {file.path: f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}" for file in files}
 
     return hub.ask(f"listing the files of {name} at {commit}", ask)
+
+
+def _listing(hub: Hub, page: str) -> Iterator[tuple[str, str]]:
+    """Every file of a tree, page by page. ``HfApi.list_repo_tree`` asks again for 23 s when nobody answers, and waits
+    for an answer as long as it takes."""
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    headers, count = build_hf_headers(token=hub.user_token(), library_name=AGENT), 0
+    while page:
+        if not page.startswith(f"{hub.endpoint}/"):
+            raise HubError("the Hub sends the reader of a listing to another server", why=page)
+        reply = get_session().get(page, headers=headers, timeout=_TIMEOUT_S)
+        hf_raise_for_status(reply)
+        for entry in reply.json():
+            if entry["type"] == "file":
+                yield str(entry["path"]), _digest(entry)
+                count += 1
+        if count > _MAX_FILES:
+            raise HubError(f"a listing of more than {_MAX_FILES:,} files is not read")
+        page = str(reply.links.get("next", {}).get("url", ""))
+
+
+def _digest(entry: Mapping[str, Any]) -> str:
+    return f"sha256:{entry['lfs']['oid']}" if entry.get("lfs") else f"git:{entry['oid']}"
