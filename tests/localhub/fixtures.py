@@ -26,10 +26,13 @@ def forget_xet_addresses() -> None:
 def hub(_localhub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     """An empty hub; after the test it must not have crashed, and no token may have reached the storage.
 
-    The client in this process may go online for the test: ``HfApi(endpoint=hub.endpoint, token=hub.token)``. Child
-    processes take ``os.environ | hub.env(tmp_path)``.
+    The client in this process may go online for the test, and this hub is the one it knows (without a token: pass
+    ``HfApi(token=hub.token)``). Child processes take ``os.environ | hub.env(tmp_path)``.
     """
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", _localhub.endpoint)
+    files = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", _localhub.endpoint + files)
     _localhub.reset()
     forget_xet_addresses()
     yield _localhub

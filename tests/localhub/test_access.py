@@ -148,10 +148,7 @@ def trade(hub: LocalHub, identity: str, resource: str) -> tuple[int, dict[str, s
     return told.status_code, told.json()
 
 
-def test_an_identity_is_traded_for_a_token_of_one_repo(
-    hub: LocalHub, api: HfApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)  # exist_ok reads addresses with it
+def test_an_identity_is_traded_for_a_token_of_one_repo(hub: LocalHub, api: HfApi) -> None:
     api.create_repo("acme/y")
     hub.publishers["acme/x"] = {"repo:acme/forge"}
     status, told = trade(hub, mint(hub, "repo:acme/forge"), "acme/x")

@@ -39,6 +39,7 @@ def test_git_clone_and_lfs_pull_give_equal_bytes(
     clone = tmp_path / "clone"
     git("clone", "-q", f"{hub.endpoint}/acme/x", str(clone))
     assert (clone / "model.safetensors").read_bytes().startswith(b"version https://git-lfs")
+    git("lfs", "install", "--local", at=clone)
     git("lfs", "pull", at=clone)
     assert (clone / "model.safetensors").read_bytes() == weights()
     assert (clone / "README.md").read_bytes() == CARD

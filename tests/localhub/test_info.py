@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError
@@ -73,7 +75,7 @@ def test_expand_gives_what_was_asked_for_and_no_more(hub: LocalHub, write: Write
     told = api.model_info("acme/x", expand=["baseModels", "sha", "config"])
     assert told.base_models is not None
     assert (told.sha, told.tags) == (hub.repo("acme/x").head(), None)
-    with pytest.raises(HfHubHTTPError, match="400|Bad request"):
+    with pytest.raises(HfHubHTTPError, match="expand"):
         api.model_info("acme/x", expand=["everything"])  # type: ignore[list-item]
 
 
@@ -147,23 +149,33 @@ def test_pages_are_shown_to_people(hub: LocalHub, write: Write) -> None:
     assert "apache-2.0" in get_session().get(f"{hub.endpoint}/acme/x").text
 
 
-def test_it_starts_in_one_command_and_finds_its_repos_again(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    token = "hf_" + "a" * 34
-    for round_number in range(2):
-        command = [sys.executable, "-m", "tests.localhub", "--port", "0", "--data", str(data), "--token", token]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as hub:
-            assert hub.stdout is not None
-            found = re.match(r"export HF_ENDPOINT=(http://127\.0\.0\.1:\d+)\n", hub.stdout.readline())
+@contextmanager
+def started(data: Path, token: str) -> Iterator[str]:
+    """A hub in a process of its own; its address. Stopped as a person would stop it."""
+    command = [sys.executable, "-m", "tests.localhub", "--port", "0", "--data", str(data), "--token", token]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline(), process.stdout.readline()]
+            found = re.fullmatch(r"export HF_ENDPOINT=(http://127\.0\.0\.1:\d+)\n", lines[0])
             assert found, "the first line tells the address"
-            assert hub.stdout.readline() == f"export HF_TOKEN={token}\n"
-            headers = {"Authorization": f"Bearer {token}"}
+            assert lines[1] == f"export HF_TOKEN={token}\n"
+            yield found[1]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
+
+
+def test_it_starts_in_one_command_and_finds_its_repos_again(tmp_path: Path) -> None:
+    token = "hf_" + "a" * 34
+    headers = {"Authorization": f"Bearer {token}"}
+    for status in (200, 409):
+        with started(tmp_path, token) as endpoint:
             wish = {"name": "x.1", "organization": "acme", "visibility": "private"}
-            made = get_session().post(f"{found[1]}/api/repos/create", json=wish, headers=headers)
-            assert made.status_code == (200 if round_number == 0 else 409)
-            told = get_session().get(f"{found[1]}/api/models/acme/x.1", headers=headers).json()
+            made = httpx2.post(f"{endpoint}/api/repos/create", json=wish, headers=headers)
+            assert made.status_code == status
+            told = httpx2.get(f"{endpoint}/api/models/acme/x.1", headers=headers).json()
             assert (told["id"], told["private"]) == ("acme/x.1", True)
-            hub.send_signal(signal.SIGINT)
-            assert hub.wait(timeout=20) == 0
-    kept = [file for file in data.rglob("*") if file.is_file() and token.encode() in file.read_bytes()]
+    kept = [file for file in tmp_path.rglob("*") if file.is_file() and token.encode() in file.read_bytes()]
     assert kept == []
