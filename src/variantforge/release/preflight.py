@@ -107,8 +107,9 @@ def _repos(seen: _Seen) -> Iterator[Finding]:
     for name, there in seen.repos.items():
         if there is None and not seen.hub.user_token():
             if seen.account.kind == "oidc":
-                found = f"{name} does not exist, and a Trusted Publisher cannot create it"
-                yield Finding("repo", "wrong", found, "a release", f"hf repos create {name} --private")
+                found = f"{name} is not there for this CI job, which cannot create it"
+                next = f"hf repos create {name} --private   (then add the job at {seen.hub.page(name)}/settings)"
+                yield Finding("repo", "wrong", found, "a release", next)
             continue
         verdict = seen.hub.may_write(name, exists=there is not None)
         if verdict.allowed is False and seen.account.kind != "none":

@@ -135,18 +135,21 @@ def test_a_repo_that_does_not_trust_the_job_says_so(hub: LocalHub, ours: Hub, jo
     assert "No trusted publisher of acme/two" in verdict.reason
     assert "acme/two/settings" in verdict.next
     with pytest.raises(NoAccess, match="acme/two does not trust this CI job"):
-        ci.tree("acme/two", "main")
+        ci.create_branch("acme/two", "b", "main")
+    assert ci.repo("acme/two") is None  # it is private
+    ours.set_visibility("acme/two", "public")
+    assert ci.head("acme/two", "main")
 
 
 def test_a_trusted_publisher_creates_no_repo_unless_there_is_hf_token(
     hub: LocalHub, job: None, speak: Speak, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub.publishers["acme/two"] = {JOB}
     with pytest.raises(NoAccess) as caught:
         speak(token=None).create_repo("acme/two")
     assert caught.value.next == "hf repos create acme/two --private"
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    speak(token=None).create_repo("acme/two")
+    for _ in range(2):
+        speak(token=None).create_repo("acme/two")
     assert ("models", "acme/two") in hub.repos
 
 
@@ -155,7 +158,7 @@ def test_a_job_without_an_identity_is_told_what_it_lacks(
 ) -> None:
     monkeypatch.delenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
     with pytest.raises(NoAccess) as caught:
-        speak(token=None).head(REPO, "main")
+        speak(token=None).create_branch(REPO, "b", "main")
     assert "id-token: write" in caught.value.next
 
 

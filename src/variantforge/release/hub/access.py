@@ -66,7 +66,7 @@ def may_write(hub: Hub, repo: str, *, exists: bool) -> Verdict:
         return verdict
     try:
         doing = f"asking whether {repo} may be written"
-        hub.ask_repo(repo, doing, lambda api, token: api.auth_check(repo, write=True, token=token))
+        hub.change(repo, doing, lambda api, token: api.auth_check(repo, write=True, token=token))
     except NoAccess as error:
         return Verdict(False, error.why or error.what, error.next)
     except NotOnHub:
@@ -93,7 +93,7 @@ def speaks_xet(hub: Hub, repo: str) -> bool | None:
     """Whether this Hub gives Xet tokens for writing to a repo; None when it gives us none for other reasons."""
     url = f"{hub.endpoint}/api/models/{repo}/xet-write-token/main"
     try:
-        hub.ask_repo(repo, f"asking {hub.endpoint} for Xet", lambda api, token: get(url, token))
+        hub.change(repo, f"asking {hub.endpoint} for Xet", lambda api, token: get(url, token))
     except NotOnHub:
         return False
     except NoAccess:

@@ -33,6 +33,7 @@ class Credentials:
     def __init__(self, endpoint: str, token: str | None = None) -> None:
         self._endpoint, self._given = endpoint, token
         self._fetched: dict[str, _Fetched] = {}
+        self._untrusting: set[str] = set()
         self._lock = threading.Lock()
         if token:
             learn(token)
@@ -56,8 +57,16 @@ class Credentials:
         return token or False
 
     def of_repo(self, repo: str) -> str | Literal[False]:
-        """The token for one repo. Raises NoAccess when the repo does not trust this job."""
+        """The token for writing to one repo. Raises NoAccess when the repo does not trust this job."""
         return self._exchanged(repo) if self.kind == "oidc" else self.of_user()
+
+    def for_reading(self, repo: str) -> str | Literal[False]:
+        """As ``of_repo``; a repo that does not trust this job, or is not there yet, is looked at as anybody would."""
+        try:
+            return self.of_user() if repo in self._untrusting else self.of_repo(repo)
+        except NoAccess:
+            self._untrusting.add(repo)
+            return self.of_user()
 
     def _exchanged(self, repo: str) -> str:
         with self._lock:

@@ -97,6 +97,10 @@ class Hub:
             branches, tags = self._refs(repo)
         except NotOnHub:
             return None
+        except NoAccess:
+            if self._credentials.for_reading(repo):
+                raise
+            return None  # whoever shows no token gets this answer for what is not there, too
         gated = info.gated if info.gated in ("auto", "manual") else "no"
         return RemoteRepo(repo, bool(info.private), gated, branches, tags)
 
@@ -187,7 +191,7 @@ class Hub:
 
     def create_branch(self, repo: str, branch: str, revision: str) -> None:
         """Nothing happens when the branch is there, wherever it points."""
-        self.ask_repo(
+        self.change(
             repo,
             f"making the branch {branch} of {repo}",
             lambda api, token: api.create_branch(repo, branch=branch, revision=revision, exist_ok=True, token=token),
@@ -196,7 +200,7 @@ class Hub:
     def delete_branch(self, repo: str, branch: str) -> None:
         """Nothing happens when there is no such branch."""
         with suppress(NotOnHub):
-            self.ask_repo(
+            self.change(
                 repo,
                 f"taking away the branch {branch} of {repo}",
                 lambda api, token: api.delete_branch(repo, branch=branch, token=token),
@@ -206,7 +210,7 @@ class Hub:
         """Tags a commit; nothing happens when the tag points there. Raises NameTaken when it points elsewhere."""
         if self._tagged(repo, tag, oid):
             return
-        self.ask_repo(
+        self.change(
             repo,
             f"tagging {repo} {tag}",
             lambda api, token: api.create_tag(
@@ -227,7 +231,7 @@ class Hub:
         return at is not None
 
     def set_visibility(self, repo: str, visibility: Visibility) -> None:
-        self.ask_repo(
+        self.change(
             repo,
             f"making {repo} {visibility}",
             lambda api, token: api.update_repo_settings(repo, visibility=visibility, token=token),
@@ -235,7 +239,7 @@ class Hub:
 
     def set_gated(self, repo: str, gated: Gated) -> None:
         mode: Any = False if gated == "no" else gated
-        self.ask_repo(
+        self.change(
             repo,
             f"setting who may read {repo}",
             lambda api, token: api.update_repo_settings(repo, gated=mode, token=token),
@@ -279,9 +283,18 @@ class Hub:
         repo: str,
         doing: str,
         call: Callable[[HfApi, str | Literal[False]], T],
+    ) -> T:
+        """As ``ask``, with the token that holds for reading this repo."""
+        return self.ask(doing, lambda api: call(api, self._credentials.for_reading(repo)))
+
+    def change(
+        self,
+        repo: str,
+        doing: str,
+        call: Callable[[HfApi, str | Literal[False]], T],
         landed: Callable[[], T | None] | None = None,
     ) -> T:
-        """As ``ask``, with the token that holds for this repo."""
+        """As ``ask``, with the token that holds for writing to this repo."""
         return self.ask(doing, lambda api: call(api, self._credentials.of_repo(repo)), landed)
 
     def wait_for_commit(self, doing: str) -> None:

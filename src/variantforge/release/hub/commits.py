@@ -47,7 +47,7 @@ def commit(
         return ours.oid if ours else None
 
     try:
-        return hub.ask_repo(repo, doing, post, landed)
+        return hub.change(repo, doing, post, landed)
     except MovedHead as error:
         raise _who_moved(hub, repo, branch, parent, error) from None
 

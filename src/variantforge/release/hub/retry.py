@@ -148,7 +148,13 @@ def _doubling(first_s: float, most_s: float) -> Iterator[float]:
 def judge(error: BaseException, doing: str) -> Again | HubError:
     """What a failure of huggingface_hub means. Nothing of the original but its scrubbed words is kept."""
     import httpx2
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, OIDCError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        OIDCError,
+        RepositoryNotFoundError,
+    )
 
     for cause in _causes(error):
         if isinstance(cause, Turned):
@@ -164,6 +170,8 @@ def judge(error: BaseException, doing: str) -> Again | HubError:
             )
         if isinstance(cause, GatedRepoError):
             return _named(NoAccess, cause, doing, "ask for access on the model's page, then: hf auth whoami")
+        if isinstance(cause, RepositoryNotFoundError):  # on huggingface.co also a 401, for who shows no token
+            return _named(NotOnHub, cause, doing, _next_step(NotOnHub))
         if isinstance(cause, HfHubHTTPError):
             kind = _NAMED.get(cause.response.status_code, BadRequest)
             return _named(kind, cause, doing, _next_step(kind))
