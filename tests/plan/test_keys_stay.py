@@ -41,9 +41,7 @@ def keys_of(file: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["quickstart", "many"])
-def test_the_steps_of_a_family_keep_their_keys(
-    name: str, golden: Callable[[Path, str], None], tmp_path: Path
-) -> None:
+def test_the_steps_of_a_family_keep_their_keys(name: str, golden: Callable[[Path, str], None], tmp_path: Path) -> None:
     file = TESTS.parent / "specs" / "quickstart.yaml"
     if name == "many":
         (tmp_path / "rows.jsonl").write_text("{}\n")

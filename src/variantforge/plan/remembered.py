@@ -48,7 +48,7 @@ class RememberedPlan:
     """The memory of one family file's plan; ``folder`` is where the store keeps such."""
 
     def __init__(self, folder: Path, file: Path) -> None:
-        self._file = Path(file).resolve()
+        self._file = file.parent.resolve() / file.name  # a link to a file elsewhere: its paths start here
         self.path = folder / f"{text_digest(str(self._file))[:32]}.plan"
 
     def read(self) -> tuple[Plan, list[str]] | None:
