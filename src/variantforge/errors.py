@@ -33,7 +33,8 @@ VariantforgeError                    1   something failed; the message says what
 ├── IntegrityError                   6   stored bytes are not the bytes that were written
 ├── Refused                          7   will not be done: licence, budget, unsafe file, missing sandbox
 │   ├── UnsafeFile                       a file that can execute code when it is loaded
-│   └── OutOfSpace                       not enough disk; nothing was damaged
+│   ├── OutOfSpace                       not enough disk; nothing was damaged
+│   └── LicenceRefused                   what the model is made of may not be passed on like that
 └── Locked                           8   another process works on this store
 """
 
@@ -234,6 +235,10 @@ class UnsafeFile(Refused):
 
 
 class OutOfSpace(Refused):
+    pass
+
+
+class LicenceRefused(Refused):
     pass
 
 

@@ -72,11 +72,13 @@ def _unclear(role: Role, source: Source) -> Iterator[Reason]:
     says, stated = (canonical(text, source.name) for text in (source.says, source.stated))
     who, state = f"the {role} {source.name}", f"{source.key}.license: its id"
     explain = f"{source.key}.license_reason: why you may say so"
+    if not source.key:
+        state = explain = f"use a {role} whose licence is known"
     match source:
         case Source(stated=str(mine), reason=str(why)) if mine and why:
             return
         case Source(says="", stated=""):
-            fix = state if source.own else f"{state}, and {explain}"
+            fix = state if source.own or state == explain else f"{state}, and {explain}"
             yield Reason("unknown", f"{who} names no licence", fix)
         case Source(stated="") if not says:
             text = f"{who} is under '{source.says}', whose duties are not known here"

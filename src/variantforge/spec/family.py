@@ -49,6 +49,7 @@ class BaseSpec(Section):
     model: str = Field(description="Hub id (org/name), ./folder, ./file.gguf, or package:distribution/file.gguf")
     revision: str | None = Field(None, description="branch, tag or commit on the Hub")
     license: str = metadata("inherit", description="'inherit' takes it from the base; or an SPDX id such as apache-2.0")
+    license_reason: str = metadata("", description="why you may say so, where the base says nothing or another licence")
     name: str | None = metadata(
         None, description="Hub id that cards name as base_model, when model is a file or folder"
     )
@@ -80,6 +81,7 @@ class RowsDataset(Section):
     columns: dict[str, str] = Field({}, description="field of the format -> column of the file")
     limit: int | None = Field(None, ge=1, description="keep at most this many rows, chosen by content hash")
     license: str | None = metadata(None, description="SPDX id of the data, shown in cards")
+    license_reason: str = metadata("", description="why you may say so, where its own card says nothing or another")
     description: str = metadata("", description="one line for cards")
 
     @field_validator("path")
@@ -102,6 +104,7 @@ class PythonSourceDataset(Section):
     max_lines: int = Field(40, ge=1, description="longest function body kept, in lines")
     limit: int | None = Field(None, ge=1, description="keep at most this many rows, chosen by content hash")
     license: str | None = metadata(None, description="SPDX id of the code, shown in cards")
+    license_reason: str = metadata("", description="why you may say so, where it is a licence that is not known here")
     description: str = metadata("", description="one line for cards")
 
     @model_validator(mode="after")
@@ -238,6 +241,13 @@ class PublishSpec(Section):
     visibility: Literal["public", "private"] = metadata("public", description="who sees the repos on the Hub")
     gated: Literal["no", "auto", "manual"] = metadata(
         "no", description="whether people must ask for access on the Hub, and who grants it"
+    )
+    license: str | None = metadata(None, description="what the models go out under; the base's licence by default")
+    license_reason: str = metadata(
+        "", description="why that licence may be chosen although share-alike or no-derivatives data is in it"
+    )
+    excluded_territories: list[Literal["EU", "UK", "KR", "US"]] = metadata(
+        [], description="whose people get no access, where a base's licence ends there; wants gated: manual"
     )
     language: list[str] = Field(["en"], description="language codes for cards")
     tags: list[str] = Field([], description="further tags for cards")

@@ -9,6 +9,7 @@ from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDatase
 from variantforge.stages.base.stage import FAMILY_BASE, base_license, base_name, base_of
 from variantforge.stages.card.markdown import one_line
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, index_of, repo
+from variantforge.stages.card.terms import terms_params
 from variantforge.stages.stage import Desk, Place
 
 LOCAL = "local"  # the namespace of a family that names none: its repos have no address but their folders
@@ -27,6 +28,7 @@ def card_params(desk: Desk, this: Repo, base: dict[str, Any]) -> dict[str, Any]:
         "language": publish.language,
         "tags": publish.tags,
         "base": base,
+        "terms": terms_params(desk, this.variant),
         "parent": _parent(family, this.variant),
         "data": {"by": variant.data.by, "sources": _sources(family, this.variant)},
         "train": variant.train.model_dump(mode="json"),
