@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.release.named import TEMPLATE, installed, model_folder, plan_of, write_family
@@ -69,6 +69,7 @@ _locks = some.builds(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(lock=_locks)
 def test_what_was_written_is_read_back_equal(tmp_path_factory: pytest.TempPathFactory, lock: Lock) -> None:
     path = tmp_path_factory.getbasetemp() / "any.lock"
