@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from variantforge.stages.card.managed import (
@@ -107,6 +108,7 @@ def test_what_is_published_has_front_matter_that_every_reader_reads(card: str, p
 
 
 @given(cards, pages)
+@example(CARD, "---\nthumbnail: x.png\n...\n---")
 def test_a_new_version_is_no_change_of_our_part_and_can_be_taken_back(card: str, page: str) -> None:
     text = compose(card, page)
     named = with_new_version(text, "acme/Better")
@@ -121,6 +123,26 @@ def test_a_new_version_of_any_page_is_named_without_a_crash(page: str) -> None:
     named = with_new_version(page, "acme/Better")
     assert "new_version: acme/Better" in named
     assert "new_version: acme/Better" not in without_new_version(named)
+
+
+@given(
+    cards, st.lists(words | st.sampled_from(["# News", "---", "  - item", "```", "a: b"]), max_size=8), st.booleans()
+)
+def test_no_line_of_people_is_lost(card: str, told: list[str], ours_first: bool) -> None:
+    lines = [line for each in told for line in re.split(r"\r\n|\r|\n", each)]
+    text = "\n".join(lines)
+    page = compose(card, f"{card}\n{text}" if ours_first else f"---\nlicense: mit\n---\n{text}")
+    assert page.removeprefix(card).strip("\n") == text.strip("\n")
+
+
+@given(cards, st.dictionaries(words, values, max_size=4))
+def test_no_key_of_people_is_lost(card: str, theirs: dict[str, Any]) -> None:
+    theirs = {key: it for key, it in theirs.items() if key not in MANAGED_KEYS}
+    block = write_block(theirs)
+    page = compose(card, f"---\n{block}\n---\n{card.split(chr(10) + '---' + chr(10), 1)[1]}")
+    kept = read_block(page.split("\n---\n")[0].removeprefix("---\n")).values
+    for key, value in read_block(block).values.items():
+        assert kept[key] == value
 
 
 @given(st.dictionaries(st.sampled_from(MANAGED_KEYS), readable, min_size=1), st.randoms())

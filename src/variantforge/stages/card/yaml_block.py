@@ -112,7 +112,8 @@ def _rewritten(root: Node, bad: set[Any], text: str) -> Block:
 
 
 def _is_gap(line: str) -> bool:
-    return not line.strip() or line.startswith("#")
+    """Nothing, a comment, or the end of a document, after which no key could be added."""
+    return not line.strip() or line.startswith("#") or line.rstrip() == "..."
 
 
 def _without_gap(lines: list[str]) -> list[str]:
