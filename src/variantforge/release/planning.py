@@ -16,6 +16,7 @@ from variantforge.release.observed import Observed, ObservedRepo, observe
 from variantforge.release.parallel import each
 from variantforge.release.record import Channel, Index, Record, Released, tag_of
 from variantforge.release.snapshot import Snapshots
+from variantforge.release.versions import was_taken_back
 from variantforge.stages.card.managed import managed
 from variantforge.stages.card.repos import PAGE
 
@@ -66,7 +67,7 @@ def plan_release(desired: Desired, hub: Hub, *, adopt: Collection[str] = ()) -> 
     """What it would take to make the Hub hold what is desired; writes nothing.
 
     ``adopt``: repos that exist, are not ours, and may be taken over with their files kept. Raises UsageError for a
-    version that is released already with other content, Refused for a repo of somebody else.
+    version that is released already with other content or was taken back, Refused for a repo of somebody else.
     """
     snapshots = Snapshots(hub)
     observed = observe(
@@ -80,6 +81,7 @@ def plan_release(desired: Desired, hub: Hub, *, adopt: Collection[str] = ()) -> 
     )
     _refuse_foreign(desired, observed, adopt)
     record = _wished(desired, observed, snapshots)
+    _refuse_taken_back(record, hub, observed)
     staged = {repo: desired.repos[repo] for repo, released in record.repos.items() if released.commit == NOT_YET}
     page = {path: file.path.read_bytes() for path, file in desired.index.files.items()}
     return ReleasePlan(record, staged, page, observed, snapshots)
@@ -236,6 +238,19 @@ def _refuse_taken(wished: Record, known: Record | None, observed: Observed) -> N
             why="Tags are never moved: people pin them.",
             next=f"write 'version: {free}' in the family file, or take the tag away on the Hub",
         )
+
+
+def _refuse_taken_back(wished: Record, hub: Hub, observed: Observed) -> None:
+    """A rollback was somebody's decision: no apply undoes it just because the family file was not touched since."""
+    current = observed.record
+    if current is None or wished.id == current.id or not was_taken_back(hub, observed, wished.version):
+        return
+    free = next_free(wished.version, [*observed.versions, *(record.version for record in observed.records.values())])
+    raise UsageError(
+        f"{wished.version} was taken back: the channel {wished.channel} was rolled back to {current.version}",
+        why="An apply does not undo a rollback: what comes next is a version of its own.",
+        next=f"write 'version: {free}' in the family file; or vf rollback {wished.version}   # as it was",
+    )
 
 
 def next_free(version: str, taken: Iterable[str]) -> str:
