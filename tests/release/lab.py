@@ -151,9 +151,12 @@ def end_state(hub: LocalHub, branch: str = "main") -> dict[str, Any]:
             state[f"{name} {ref}"] = files
         state[name] = (repo.private, repo.gated, len(repo.commits(branch)))
     state["collections"] = [
-        (one["title"], one["description"], one["private"], [(item["id"], item["note"]["text"]) for item in one["items"]])
+        (
+            one["title"],
+            one["description"],
+            one["private"],
+            [(item["id"], item["note"]["text"]) for item in one["items"]],
+        )
         for one in hub.collections.values()
     ]
     return state
-
-

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.localhub import LocalHub
-from tests.localhub.fixtures import _localhub, hub  # noqa: F401
+from tests.localhub.fixtures import forget_xet_addresses
 from tests.release.lab import (
     ADAPTER,
     GGUF,
@@ -71,8 +71,6 @@ def prepare(hub: LocalHub, folder: Path, wanted: Callable[[Path], Desired]) -> N
     """An empty hub; for the second release, one that holds the first, and a stranger's words."""
     hub.before = hub.after = None
     hub.reset()
-    from tests.localhub.fixtures import forget_xet_addresses
-
     forget_xet_addresses()
     if wanted is second:
         apply(hub, first(folder), folder)
@@ -128,9 +126,7 @@ def test_a_release_killed_at_any_request_ends_as_if_it_was_not(
 
 
 @pytest.mark.slow
-def test_a_release_killed_after_it_was_decided_is_finished_by_release_json_alone(
-    hub: LocalHub, tmp_path: Path
-) -> None:
+def test_a_release_killed_after_it_was_decided_is_finished_by_release_json_alone(hub: LocalHub, tmp_path: Path) -> None:
     end, requests = whole_run(hub, tmp_path, second)
     finished = 0
     for number in range(1, requests, 5):

@@ -116,7 +116,8 @@ class MovedTag:
 @dataclass(frozen=True)
 class Changes:
     """``page``: files of the index repo that are written. ``collection``: sentences. ``left``: repos of the release
-    before that are no part of this one; they stay on the Hub as they are."""
+    before that are no part of this one; they stay on the Hub as they are. ``record``: whether release.json is written.
+    """
 
     repos: tuple[RepoChange, ...]
     settings: tuple[Setting, ...]
@@ -152,7 +153,7 @@ def changes_of(record: Record, staged: Mapping[str, DesiredRepo], page: Mapping[
         moved_tags=tuple(_moved_tags(record, staged, seen)),
         collection=tuple(collection_changes(record, seen.collection)),
         page=_page_changes(page, seen.index),
-        record=record != before,
+        record=record != before or bool(seen.spoilt),
         left=tuple(sorted(set(before.repos if before else ()) - set(record.repos))),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from variantforge.errors import HubError, MovedHead
 from variantforge.release.changes import page_holds
 from variantforge.release.hub import Content
-from variantforge.release.observed import read_record
+from variantforge.release.observed import Standing, standing
 from variantforge.release.parallel import each
 from variantforge.release.planning import ReleasePlan
 from variantforge.release.record import RELEASE, Record, Trailer
@@ -29,12 +29,13 @@ def commit_record(work: Work, plan: ReleasePlan, record: Record) -> Record:
     work.enter(record, "commit", 1)
     for _ in range(_TRIES):
         head = _index_head(work, record)
-        now = _current(work, record, head)
+        stands = standing(work.hub, record.index.repo, head, record.channel)
+        now = stands.record
         if now is not None and now.id == record.id and (plan.before is None or plan.before.id != record.id):
             return now
         if (now.id if now else "") != (plan.before.id if plan.before else ""):
-            raise _lost(work, plan, head)
-        files = _files(record, now, plan.page, work.snapshots.at(record.index.repo, head))
+            raise _lost(work, plan, head, now)
+        files = _files(record, stands, plan.page, work.snapshots.at(record.index.repo, head))
         if not files:
             return record
         try:
@@ -55,9 +56,9 @@ def check_not_lost(work: Work, plan: ReleasePlan) -> None:
     """Spares an upload that has lost its race already. Raises as ``commit_record``."""
     remote = work.hub.repo(plan.record.index.repo)
     head = remote.branches.get(plan.record.branch) if remote else None
-    now = _current(work, plan.record, head) if head else None
+    now = standing(work.hub, plan.record.index.repo, head, plan.record.channel).record if head else None
     if (now.id if now else "") not in (plan.before.id if plan.before else "", plan.record.id):
-        raise _lost(work, plan, head or "")
+        raise _lost(work, plan, head or "", now)
 
 
 def _index_head(work: Work, record: Record) -> str:
@@ -72,17 +73,13 @@ def _index_head(work: Work, record: Record) -> str:
     return head
 
 
-def _current(work: Work, record: Record, head: str) -> Record | None:
-    now = read_record(work.hub, record.index.repo, head)
-    return now if now and now.channel == record.channel else None
-
-
-def _files(record: Record, now: Record | None, page: Mapping[str, bytes], there: Snapshot) -> dict[str, Content]:
-    files: dict[str, Content] = {RELEASE: record.text.encode()} if now != record else {}
+def _files(record: Record, stands: Standing, page: Mapping[str, bytes], there: Snapshot) -> dict[str, Content]:
+    stale = stands.record != record or stands.spoilt
+    files: dict[str, Content] = {RELEASE: record.text.encode()} if stale else {}
     for path, content in page.items():
         if not page_holds(there, path, content):
             files[path] = compose(content.decode(), there.readme).encode() if path == PAGE else content
-    gone = (set(now.index.files) if now else set()) - set(record.index.files)
+    gone = (set(stands.record.index.files) if stands.record else set()) - set(record.index.files)
     return files | dict.fromkeys(gone & set(there.files))
 
 
@@ -92,21 +89,17 @@ def _write(work: Work, record: Record, head: str, files: Mapping[str, Content]) 
     return work.hub.commit(repo, record.branch, files, message=message, parent=head, trailer=trailer)
 
 
-def _lost(work: Work, plan: ReleasePlan, head: str) -> MovedHead:
+def _lost(work: Work, plan: ReleasePlan, head: str, winner: Record | None) -> MovedHead:
     """Takes our staging branches away, and says who won."""
     record = plan.record
     each(lambda repo: work.hub.delete_branch(repo, staging_branch(record)), plan.staged)
     work.journal.enter(record, "lost")
-    winner = read_record(work.hub, record.index.repo, head) if head else None
-    author = next((made.author for made in work.hub.history(record.index.repo, head) if _released(made.message)), "")
-    won = f"{winner.version} by {author or 'somebody'}" if winner else "its release.json was taken away"
+    history = work.hub.history(record.index.repo, head) if head else []
+    author = next((made.author for made in history if Trailer.find(made.message)), "")
+    won = f"{winner.version} by {author or 'somebody'}" if winner else "and it was taken away since"
     return MovedHead(
         f"another release of {record.family} was first: {won}",
         why=f"{record.version} was planned on top of {plan.before.version if plan.before else 'nothing'}. "
         "Nothing of it can be seen, and its staging branches were taken away.",
         next="vf plan   # what is still to be released on top of that",
     )
-
-
-def _released(message: str) -> bool:
-    return Trailer.find(message) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from variantforge.errors import NotOnHub
+from variantforge.errors import IntegrityError, NotOnHub
 from variantforge.release.hub import Commit, Hub, RemoteCollection, RemoteRepo
 from variantforge.release.parallel import each
 from variantforge.release.record import (
@@ -54,7 +54,8 @@ class ObservedRepo:
 @dataclass(frozen=True)
 class Observed:
     """``records``: the release that each channel is at. ``versions``: every version that the index has a tag of;
-    ``tagged``: the release.json at one tag that was asked for (None: no release of ours stands there)."""
+    ``tagged``: the release.json at one tag that was asked for (None: no release of ours stands there). ``spoilt``: how
+    somebody changed this channel's release.json, as a clause; its record is nevertheless the one that we wrote last."""
 
     index_repo: str
     channel: Channel
@@ -64,6 +65,7 @@ class Observed:
     versions: frozenset[str] = frozenset()
     tagged: Record | None = None
     collection: RemoteCollection | None = None
+    spoilt: str = ""
 
     @property
     def record(self) -> Record | None:
@@ -77,6 +79,14 @@ class Observed:
         return next(iter([*mine, *named]), self.tagged)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What release.json of a channel says, as we wrote it; ``spoilt``: how it was changed since, as a clause."""
+
+    record: Record | None
+    spoilt: str = ""
+
+
 def observe(
     hub: Hub,
     index_repo: str,
@@ -86,14 +96,18 @@ def observe(
     repos: Iterable[str] = (),
     version: str = "",
     collection: str = "",
+    records: Mapping[Channel, Record] | None = None,
 ) -> Observed:
     """Looks at the index repo, then at all repos at once: those of ``repos`` and those that the release names.
 
-    ``version``: look up how it was released. ``collection``: title of the collection to look at.
+    ``version``: look up how it was released. ``collection``: title of the collection to look at. ``records``: taken
+    for what the index repo says, where its release.json is not to be believed.
     Raises HubError, and IntegrityError where release.json was made unreadable.
     """
     remote = hub.repo(index_repo)
-    records = _records(hub, remote) if remote else {}
+    stand = _standing(hub, remote) if remote and records is None else {}
+    if records is None:
+        records = {name: found.record for name, found in stand.items() if found.record}
     record = records.get(channel)
     tagged = _tagged(hub, remote, version, records.values()) if remote and version else None
     names = dict.fromkeys([*repos, *(record.repos if record else ()), *(tagged.repos if tagged else ())])
@@ -108,6 +122,7 @@ def observe(
         versions=frozenset(tag.removeprefix("v") for tag in (remote.tags if remote else ()) if tag.startswith("v")),
         tagged=tagged,
         collection=hub.collections.find(index_repo.partition("/")[0], title) if title else None,
+        spoilt=stand[channel].spoilt if channel in stand else "",
     )
 
 
@@ -120,14 +135,37 @@ def read_record(hub: Hub, index_repo: str, revision: str) -> Record | None:
     return parse_record(data, f"{RELEASE} of {index_repo} at {revision[:12]}")
 
 
-def _records(hub: Hub, remote: RemoteRepo) -> dict[Channel, Record]:
-    found: dict[Channel, Record] = {}
-    for channel in CHANNELS:
-        head = remote.branches.get(branch_of(channel))
-        record = read_record(hub, remote.id, head) if head else None
-        if record is not None and record.channel == channel:  # a new channel begins as a copy of main
-            found[channel] = record
-    return found
+def standing(hub: Hub, index_repo: str, head: str, channel: Channel) -> Standing:
+    """The release that a channel is at, by our last commit on it; what others wrote on top is told, not believed.
+
+    Raises IntegrityError where release.json is not readable, and no commit of ours is found under it.
+    """
+    ours = _last_of(channel, hub.history(index_repo, head, _LOOK_BACK))
+    if ours is None:
+        return Standing(_of_channel(read_record(hub, index_repo, head), channel))
+    record = _of_channel(read_record(hub, index_repo, ours), channel)
+    if ours == head:
+        return Standing(record)
+    try:
+        now = _of_channel(read_record(hub, index_repo, head), channel)
+    except IntegrityError as error:
+        return Standing(record, error.what)
+    return Standing(record, "" if now == record else f"{RELEASE} was {'edited' if now else 'deleted'}")
+
+
+def _last_of(channel: Channel, history: Iterable[Commit]) -> str | None:
+    found = ((commit.oid, Trailer.find(commit.message)) for commit in history)
+    return next((oid for oid, trailer in found if trailer and trailer.release.startswith(f"{channel}-")), None)
+
+
+def _of_channel(record: Record | None, channel: Channel) -> Record | None:
+    """A new channel begins as a copy of main: what it says is not yet its own."""
+    return record if record and record.channel == channel else None
+
+
+def _standing(hub: Hub, remote: RemoteRepo) -> dict[Channel, Standing]:
+    heads = {channel: remote.branches.get(branch_of(channel)) for channel in CHANNELS}
+    return {channel: standing(hub, remote.id, head, channel) for channel, head in heads.items() if head}
 
 
 def _tagged(hub: Hub, remote: RemoteRepo, version: str, known: Iterable[Record]) -> Record | None:

@@ -14,7 +14,7 @@ from variantforge.release.commit import check_not_lost, commit_record
 from variantforge.release.expose import expose, tag
 from variantforge.release.hub import Hub
 from variantforge.release.journal import Releases
-from variantforge.release.observed import read_record
+from variantforge.release.observed import standing
 from variantforge.release.planning import ReleasePlan
 from variantforge.release.record import Channel, Record, branch_of
 from variantforge.release.snapshot import Snapshots
@@ -79,8 +79,8 @@ def resume(
     """
     requests = hub.budget.requests
     head = hub.head(index_repo, branch_of(channel))
-    record = read_record(hub, index_repo, head) if head else None
-    if record is None or record.channel != channel:
+    record = standing(hub, index_repo, head, channel).record if head else None
+    if record is None:
         raise UsageError(
             f"{index_repo} has no release on its channel {channel}", next=f"look at {hub.page(index_repo)}"
         )
