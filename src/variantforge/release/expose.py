@@ -7,7 +7,7 @@ written meanwhile is kept; nothing is ever forced.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from variantforge.errors import HubError, IntegrityError, MovedHead, NameTaken
@@ -41,7 +41,7 @@ def expose(work: Work, record: Record) -> float:
     if moves:
         work.journal.window(record, window_s)
     settle(work, record, list(remotes.values()))
-    tag(work, record)
+    tag(work, record, [repo for repo, remote in remotes.items() if record.tag not in remote.tags])
     return window_s
 
 
@@ -150,8 +150,11 @@ def settle(work: Work, record: Record, remotes: Sequence[RemoteRepo]) -> None:
     one(_there(work, record.index.repo))  # last: the page links repos that can be seen by now
 
 
-def tag(work: Work, record: Record) -> None:
-    """The version's tag on every commit of the release, and last on the index: its tag says that all are there."""
+def tag(work: Work, record: Record, repos: Iterable[str]) -> None:
+    """The version's tag on those commits of the release that lack it, and last on the index: that says all are there.
+
+    A tag that somebody moved is left where it is, and shown by every plan.
+    """
 
     def one(repo: str) -> None:
         try:
@@ -159,7 +162,7 @@ def tag(work: Work, record: Record) -> None:
         except NameTaken as error:
             work.reporter.note(f"{error.what}; this release means {record.repos[repo].commit[:12]}")
 
-    each(one, record.repos)
+    each(one, repos)
     index = work.hub.repo(record.index.repo)
     if index is not None and record.tag not in index.tags:
         work.hub.tag(index.id, record.tag, _index_commit(work, record, index.branches[record.branch]))

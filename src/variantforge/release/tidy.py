@@ -16,9 +16,9 @@ from variantforge.release.work import Work
 def tidy(work: Work, record: Record, stale: Iterable[tuple[str, str]] = ()) -> None:
     """``stale``: (repo, branch) of releases that this one has overtaken."""
     work.enter(record, "tidy", 0)
-    arrange_collection(work, record)
     own = [(repo, staging_branch(record)) for repo in record.repos]
     each(lambda it: work.hub.delete_branch(*it), dict.fromkeys([*own, *stale]))
+    arrange_collection(work, record)
 
 
 def stale_branches(seen: Observed) -> list[tuple[str, str]]:

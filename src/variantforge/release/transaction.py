@@ -55,8 +55,7 @@ def release(
     work = Work(hub, journal, plan.snapshots, reporter or Silent(), stop or threading.Event())
     staged = _prepare(work, plan)
     record = _with_commits(plan.record, staged)
-    if plan.before is not None and plan.before.id != record.id:
-        tag(work, plan.before)  # where the release before was interrupted, its tags are set while they can be
+    _complete_tags(work, plan)
     decided = commit_record(work, plan, record)
     window_s = expose(work, decided)
     overtaken = stale_branches(plan.observed) if plan.before != decided else []
@@ -98,6 +97,17 @@ def _prepare(work: Work, plan: ReleasePlan) -> dict[str, str]:
     staged = stage(work, plan)
     verify(work, plan, staged)
     return staged
+
+
+def _complete_tags(work: Work, plan: ReleasePlan) -> None:
+    """Where the release before was interrupted, its tags are set while it is still the one that release.json names."""
+    before, seen = plan.before, plan.observed
+    if before is None or before.id == plan.record.id:
+        return
+    states = [(repo, seen.repos.get(repo)) for repo in before.repos]
+    untagged = [repo for repo, there in states if there and before.tag not in there.tags]
+    if untagged or (seen.index and before.tag not in seen.index.tags):
+        tag(work, before, untagged)
 
 
 def _with_commits(record: Record, staged: Mapping[str, str]) -> Record:
