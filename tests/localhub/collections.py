@@ -9,6 +9,7 @@ from tests.localhub import access
 from tests.localhub.accounts import Caller, object_id
 from tests.localhub.browse import paged
 from tests.localhub.http import HubError, Reply, Request, Route
+from tests.localhub.identity import entity_of
 from tests.localhub.info import iso
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _text(wish: dict[str, Any], key: str, limit: int) -> None:
 
 def create(hub: LocalHub, request: Request) -> Reply:
     wish, caller = request.json(), access.logged_in(request)
-    namespace, title = wish.get("namespace") or caller.name, str(wish.get("title") or "").strip()
+    namespace, title = str(wish.get("namespace") or caller.name), str(wish.get("title") or "").strip()
     with hub.lock:
         if not caller.may_create(namespace, "collection.write"):
             raise HubError(403, f'You don\'t have the rights to create a collection under the namespace "{namespace}"')
@@ -53,9 +54,8 @@ def create(hub: LocalHub, request: Request) -> Reply:
 def shown(hub: LocalHub, found: Collection, caller: Caller) -> Collection:
     """The collection as a caller sees it: items they may not know of are left out, empty fields too."""
     items = [item | {"position": at} for at, item in enumerate(found["items"]) if _visible(hub, item, caller)]
-    owner = {"type": "org" if found["namespace"] in hub.accounts.orgs else "user", "name": found["namespace"]}
     told = {key: value for key, value in found.items() if value is not None and key not in ("namespace", "_id")}
-    return {**told, "owner": owner["name"], "items": items}
+    return {**told, "owner": entity_of(hub, found["namespace"]), "items": items}
 
 
 def _visible(hub: LocalHub, item: dict[str, Any], caller: Caller) -> bool:

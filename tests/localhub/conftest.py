@@ -48,6 +48,6 @@ def write(api: HfApi) -> Write:
             for path, content in files.items()
         ]
         how.setdefault("commit_message", "A change")
-        return str(api.create_commit(repo, operations, **how).oid)
+        return str(api.create_commit(repo, operations, **how).oid)  # type: ignore[call-overload]
 
     return commit

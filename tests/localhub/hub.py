@@ -154,12 +154,13 @@ class LocalHub:
 
     def slip_in(self, request: Request) -> None:
         """A stranger commits to the branch that a request is about."""
-        parts = request.path.split("/")
-        for (kind, name), repo in list(self.repos.items()):
-            if f"/api/{kind}/{name}" in request.path or f"{repo.url_path}/" in request.path:
-                rev = unquote(parts[6]) if len(parts) > 6 and parts[5] in ("commit", "preupload", "branch") else "main"
-                branch = rev if repo.ref_of(rev) else "main"
-                self.commit_as_stranger(name, {"stranger.txt": f"request {request.number}\n".encode()}, branch, kind)
+        parts = [*request.path.strip("/").removeprefix("api/").split("/"), "", "", "", "", ""]
+        kind, *name = parts[:3] if parts[0] in KINDS else ("models", *parts[:2])
+        repo = self.repos.get((kind, "/".join(name).removesuffix(".git")))
+        if repo is not None:
+            rev = unquote(parts[4])
+            branch = rev if repo.ref_of(rev) else "main"
+            self.commit_as_stranger(repo.name, {"stranger.txt": f"request {request.number}\n".encode()}, branch, kind)
 
     # Repos
 

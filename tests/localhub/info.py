@@ -38,7 +38,7 @@ def url_of(hub: LocalHub, repo: Repo) -> str:
 def create(hub: LocalHub, request: Request) -> Reply:
     wish = request.json()
     caller = access.logged_in(request)
-    kind, namespace = f"{wish.get('type') or 'model'}s", wish.get("organization") or caller.name
+    kind, namespace = f"{wish.get('type') or 'model'}s", str(wish.get("organization") or caller.name)
     if kind not in KINDS or not isinstance(wish.get("name"), str) or not NAME.fullmatch(wish["name"]):
         raise HubError(400, f"Invalid repo name or type: {wish.get('name')!r}, {wish.get('type')!r}")
     name = f"{namespace}/{wish['name']}"
@@ -154,7 +154,7 @@ class Facts:
 
     def get(self, key: str) -> Any:
         repo = self.repo
-        fixed = {
+        fixed: dict[str, Any] = {
             "author": repo.name.split("/")[0],
             "createdAt": iso(repo.created),
             "disabled": False,

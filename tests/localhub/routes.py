@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.localhub import browse, collections, commits, discussions, identity, info, large_files, smart_http
+from tests.localhub import browse, collections, commits, discussions, identity, info, large_files, refs, smart_http
 from tests.localhub.http import Route
 
 HUB_ROUTES: list[Route] = [
@@ -11,6 +11,7 @@ HUB_ROUTES: list[Route] = [
     *info.ROUTES,
     *browse.ROUTES,
     *commits.ROUTES,
+    *refs.ROUTES,
     *discussions.ROUTES,
     *large_files.ROUTES,
     *smart_http.ROUTES,

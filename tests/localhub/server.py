@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import traceback
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 # What the client asks once a day of its own accord; not counted, so that the n-th request is the n-th of the caller.
 ASIDE = "/api/agent-harnesses"
-NO_AGENTS = {"standardEnvVars": [], "harnesses": {}}
+NO_AGENTS: dict[str, Any] = {"standardEnvVars": [], "harnesses": {}}
 
 
 class Server(ThreadingHTTPServer):
@@ -65,8 +66,12 @@ class Connection(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except (ConnectionError, TimeoutError, OSError, ValueError):
-            self.close_connection = True  # the client went away, or the hub is stopping
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True  # the client went away
+        except (OSError, ValueError):
+            if not self.server.hub.stopping.is_set():
+                raise
+            self.close_connection = True  # the hub closed the socket
 
     def dispatch(self) -> None:
         hub = self.server.hub
@@ -84,16 +89,14 @@ class Connection(BaseHTTPRequestHandler):
             entry.finished = True
 
     def _answer(self, hub: LocalHub, request: Request, entry: LoggedRequest) -> None:
-        if hub.before is not None and hub.before(request.number) is False:
-            raise ConnectionCut
+        _call(hub, hub.before, request.number)
         fault = hub.fault_for(request)
         if fault is not None:
             entry.fault = str(fault.kind)
             self._before_handling(hub, request, fault)
         reply = _reply(hub, request, fault)
         entry.status, entry.user = reply.status, request.caller.name if request.caller else None
-        if hub.after is not None and hub.after(request.number) is False:
-            raise ConnectionCut
+        _call(hub, hub.after, request.number)
         if fault is not None and fault.kind == "reply_lost":
             raise ConnectionCut
         self._send(reply, request, fault, entry)
@@ -138,6 +141,16 @@ class Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """The request log is the hub's own."""
+
+
+def _call(hub: LocalHub, hook: Callable[[int], bool | None] | None, number: int) -> None:
+    try:
+        go_on = hook is None or hook(number) is not False
+    except Exception:
+        hub.crashes.append(f"the hook of request {number}\n{traceback.format_exc()}")
+        go_on = False
+    if not go_on:
+        raise ConnectionCut
 
 
 def _reply(hub: LocalHub, request: Request, fault: Fault | None) -> Reply:

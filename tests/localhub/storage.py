@@ -27,7 +27,8 @@ class Storage:
     def __init__(self, folder: Path, xet: Path) -> None:
         self.folder, self.xet = folder, xet
         self._key = secrets.token_bytes(32)
-        self._shards: dict[Path, dict[str, tuple[str, int]]] = {}
+        self._shards_read: set[Path] = set()
+        self._xet_files: dict[str, tuple[str, int]] = {}
         self._xet_lock = threading.Lock()
 
     def path(self, sha256: str) -> Path:
@@ -70,7 +71,7 @@ class Storage:
         return self.path(sha256)
 
     def _rebuild(self, sha256: str, xet_hash: str, size: int) -> None:
-        import hf_xet
+        import hf_xet  # type: ignore[import-untyped]
 
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
@@ -90,10 +91,11 @@ class Storage:
 
     def xet_files(self) -> dict[str, tuple[str, int]]:
         """sha256 -> (Xet hash, size) of every file in the shards that the client wrote."""
-        for shard in self.xet.rglob("*.mdb") if self.xet.exists() else ():
-            if shard not in self._shards and shard.parent.name == "shards":
-                self._shards[shard] = read_shard(shard.read_bytes())
-        return {sha256: found for files in self._shards.values() for sha256, found in files.items()}
+        for shard in (self.xet / "xet" / "xorbs" / "shards").glob("*.mdb"):
+            if shard not in self._shards_read:
+                self._xet_files |= read_shard(shard.read_bytes())
+                self._shards_read.add(shard)
+        return self._xet_files
 
     # Links
 

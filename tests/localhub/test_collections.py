@@ -27,7 +27,12 @@ def names(api: HfApi, slug: str) -> list[str]:
 def test_a_collection_is_ordered_and_has_notes(hub: LocalHub, api: HfApi, slug: str) -> None:
     told = api.get_collection(slug)
     assert slug.startswith("acme/acme-4b-")
-    assert (told.title, told.description, told.owner, told.private) == ("Acme: 4B!", "all of it", "acme", False)
+    assert (told.title, told.description, told.owner["name"], told.private) == (  # type: ignore[index]
+        "Acme: 4B!",
+        "all of it",
+        "acme",
+        False,
+    )
     assert [(item.item_id, item.note, item.position) for item in told.items] == [
         ("acme/x", "note x", 0),
         ("acme/y", "note y", 1),
