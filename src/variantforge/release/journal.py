@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS releases (
 CREATE TABLE IF NOT EXISTS commits (
   release TEXT NOT NULL, repo TEXT NOT NULL, kind TEXT NOT NULL, oid TEXT NOT NULL, at REAL NOT NULL,
   PRIMARY KEY (repo, oid, kind));
+CREATE TABLE IF NOT EXISTS adopted (
+  index_repo TEXT NOT NULL, repo TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (index_repo, repo));
 CREATE TABLE IF NOT EXISTS verified (repo TEXT NOT NULL, oid TEXT NOT NULL, PRIMARY KEY (repo, oid));
 """
 
@@ -98,6 +100,16 @@ class Releases:
         with self._open() as connection:
             found = connection.execute("SELECT 1 FROM verified WHERE repo = ? AND oid = ?", (repo, oid)).fetchone()
         return found is not None
+
+    def adopt(self, index_repo: str, repo: str) -> None:
+        """The next releases of that index may take over a repo which they have not made."""
+        with self._open() as connection:
+            connection.execute("INSERT OR IGNORE INTO adopted VALUES (?, ?, ?)", (index_repo, repo, time.time()))
+
+    def adopted(self, index_repo: str) -> frozenset[str]:
+        with self._open() as connection:
+            rows = connection.execute("SELECT repo FROM adopted WHERE index_repo = ?", (index_repo,)).fetchall()
+        return frozenset(str(row["repo"]) for row in rows)
 
     def history(self, family: str) -> list[dict[str, Any]]:
         """The releases of a family that this machine had a hand in, newest first."""

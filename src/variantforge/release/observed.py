@@ -96,18 +96,15 @@ def observe(
     repos: Iterable[str] = (),
     version: str = "",
     collection: str = "",
-    records: Mapping[Channel, Record] | None = None,
 ) -> Observed:
     """Looks at the index repo, then at all repos at once: those of ``repos`` and those that the release names.
 
-    ``version``: look up how it was released. ``collection``: title of the collection to look at. ``records``: taken
-    for what the index repo says, where its release.json is not to be believed.
+    ``version``: look up how it was released. ``collection``: title of the collection to look at.
     Raises HubError, and IntegrityError where release.json was made unreadable.
     """
     remote = hub.repo(index_repo)
-    stand = _standing(hub, remote) if remote and records is None else {}
-    if records is None:
-        records = {name: found.record for name, found in stand.items() if found.record}
+    stand = _standing(hub, remote) if remote else {}
+    records = {name: found.record for name, found in stand.items() if found.record}
     record = records.get(channel)
     tagged = _tagged(hub, remote, version, records.values()) if remote and version else None
     names = dict.fromkeys([*repos, *(record.repos if record else ()), *(tagged.repos if tagged else ())])

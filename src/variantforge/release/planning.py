@@ -105,7 +105,7 @@ def plan_restore(hub: Hub, index_repo: str, version: str, channel: Channel) -> R
     else:
         replaced = current.version if current else ""
         record = replace(source, channel=channel, before=current.id if current else "", supersedes=replaced)
-    return ReleasePlan(record, {}, _page_of(hub, source, observed), observed, snapshots)
+    return ReleasePlan(record, {}, page_of(hub, source, observed), observed, snapshots)
 
 
 def _wished(desired: Desired, observed: Observed, snapshots: Snapshots) -> Record:
@@ -164,7 +164,7 @@ def _check_commit(source: Record, repo: str, snapshots: Snapshots) -> None:
         )
 
 
-def _page_of(hub: Hub, source: Record, observed: Observed) -> dict[str, bytes]:
+def page_of(hub: Hub, source: Record, observed: Observed) -> dict[str, bytes]:
     """The family page as it was released; what people wrote around it is taken from where it goes."""
     assert observed.index is not None  # it holds the record that was found
     refs = observed.index.remote
