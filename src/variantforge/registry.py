@@ -17,6 +17,8 @@ from variantforge.errors import UsageError
 
 T = TypeVar("T")
 
+plugged_in: set[str] = set()  # "module:attr" of everything from other distributions that this process has loaded
+
 
 def near(name: str, known: Iterator[str] | list[str]) -> str:
     """``" Did you mean 'x'?"``, or nothing when no known name is near."""
@@ -56,6 +58,8 @@ class Registry(Generic[T]):
             target = self._own.get(name) or self.rows.get(name)
             if target is None:
                 raise UsageError(self.unknown(name))
+            if name not in self._own:
+                plugged_in.add(target)
             module, _, attr = target.partition(":")
             loaded: Any = getattr(import_module(module), attr)
             self._loaded[name] = loaded

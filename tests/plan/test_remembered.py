@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from tests.plan import families
-from variantforge import Resolver, Store, build_plan, load_family
+from variantforge import Resolver, Store, build_plan, load_family, registry
 from variantforge.errors import VariantforgeError
 from variantforge.plan import remembered, seen
 from variantforge.plan.explain import Decision, explain
 from variantforge.plan.plan import Plan
 from variantforge.plan.remembered import RememberedPlan
+from variantforge.registry import Registry
 from variantforge.spec import trainer_args
 from variantforge.stages.base.look import inspect_base
 from variantforge.store.journal import Journal
@@ -274,6 +275,20 @@ def test_a_plan_that_asked_the_hub_is_not_remembered(file: Path, tmp_path: Path)
     memory = RememberedPlan(tmp_path / "elsewhere", file)
     memory.keep(plan, resolver.seen)
     assert not memory.path.exists()
+
+
+def test_a_plan_made_with_a_plug_in_is_not_remembered(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows what it looks at."""
+    table: Registry[Any] = Registry("tables", "table", {})
+    monkeypatch.setitem(table.__dict__, "rows", {"theirs": "json:dumps"})
+    monkeypatch.setattr(registry, "plugged_in", (plugged_in := set()))
+    table.load("theirs")
+    monkeypatch.setattr(remembered, "plugged_in", plugged_in)
+    (path := RememberedPlan(tmp_path / "store" / "plans", file).path).unlink()
+    assert not families.lay_out(file, tmp_path / "store")[1]
+    assert not path.exists()
 
 
 def test_a_store_that_cannot_be_written_costs_only_time(file: Path, tmp_path: Path) -> None:

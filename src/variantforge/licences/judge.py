@@ -6,6 +6,7 @@ The reading is the strict one wherever texts leave room. It is a help for people
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import assert_never, get_args
 
 from variantforge.licences.bonds import Bond, admits, bears, licences_of, terms_of, told
@@ -35,7 +36,7 @@ def judge(base: Source, teachers: Sequence[Source], datasets: Sequence[Source], 
     sources += [("teacher", each) for each in teachers]
     sources += [("dataset", each) for each in datasets]
     bonds = [Bond(role, source, row) for role, source in sources for row in licences_of(role, source)]
-    licence, licences = _choice(base, bonds, target)
+    licence, licences = _choice(base, tuple(bonds), target.licence)
     reasons = [
         *(reason for role, source in sources for reason in _unclear(role, source)),
         *_forbidden(bonds),
@@ -91,9 +92,10 @@ def _unclear(role: Role, source: Source) -> Iterator[Reason]:
             yield Reason("contradiction", f"{who} names '{source.says}', and '{mine}' is stated for it", explain)
 
 
-def _choice(base: Source, bonds: Sequence[Bond], target: Target) -> tuple[str, tuple[str, ...]]:
+@lru_cache(maxsize=1024)  # the same for all repos made of the same things
+def _choice(base: Source, bonds: tuple[Bond, ...], chosen: str) -> tuple[str, tuple[str, ...]]:
     """The licence it goes out under (what the user wants, else the base's where that may be), and all it could."""
-    wanted = canonical(target.licence) or target.licence
+    wanted = canonical(chosen) or chosen
     of_base = [bond.licence.id for bond in bonds if bond.role == "base"]
     if base.stated and base.reason and not of_base:  # a licence that is not in the table: nothing else may replace it
         candidates, of_base = {base.stated}, [base.stated]

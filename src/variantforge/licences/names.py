@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from variantforge.licences.table import LICENCES
 
@@ -110,6 +111,7 @@ _MADE_OF = (
 )
 
 
+@lru_cache(maxsize=4096)  # a family of a thousand repos asks of the same few names
 def canonical(text: str, model: str = "") -> str:
     """The id of the licence that ``text`` names, or '' when it names none that is known. ``model`` is what it is the
     licence of: some names mean another text at another maker."""

@@ -12,6 +12,8 @@ from variantforge.registry import near
 from variantforge.stages import PIPELINE, Place
 from variantforge.step import Step
 
+_NAMED = 8  # variants that share a step are named up to here, then counted
+
 
 class FamilyNames(Protocol):
     """What a plan knows of its family: a ``FamilySpec``, or what was remembered of one."""
@@ -42,9 +44,11 @@ class Plan:
         return by_key
 
     def label(self, key: str) -> str:
-        """What people call a step: its place, with the variants that share it."""
+        """What people call a step: its place, with the variants that share it (the first few by name)."""
         first, *others = self.places_of[key]
         shared = [place.variant for place in others if place.variant and place.variant != first.variant]
+        if len(shared) > _NAMED:
+            shared = [*shared[: _NAMED - 1], f"{len(shared) - _NAMED + 1:,} more"]
         return f"{first}{' = ' + ', '.join(shared) if shared else ''}"
 
     def select(self, *, until: str | None = None, only: Iterable[str] = ()) -> frozenset[str]:

@@ -28,6 +28,7 @@ from variantforge.fsops import write_bytes
 from variantforge.hashing import bytes_digest, canonical_json, text_digest
 from variantforge.plan.plan import Plan
 from variantforge.plan.seen import Seen, installed_in, unchanged
+from variantforge.registry import plugged_in
 from variantforge.stages import Place
 from variantforge.step import Pin, Step
 
@@ -70,7 +71,7 @@ class RememberedPlan:
 
         A store that cannot be written costs time, never correctness."""
         code = seen.code()
-        if not seen.lasting or not seen.settled or code is None:
+        if plugged_in or not seen.lasting or not seen.settled or code is None:
             return
         with contextlib.suppress(OSError, VariantforgeError, TypeError, ValueError):
             family = {"family": plan.family.family, "version": plan.family.version}

@@ -28,7 +28,7 @@ def stamp(path: str | os.PathLike[str]) -> Stamp:
 class Seen:
     """``stamps``: absolute path -> its stamp when it was first looked at, None when nothing was there.
 
-    ``lasting`` turns false when something was asked that cannot be asked again by looking (the Hub, a plug-in).
+    ``lasting`` turns false when something was asked that cannot be asked again by looking: the Hub.
     """
 
     def __init__(self) -> None:
