@@ -253,3 +253,13 @@ def test_a_hub_without_xet_is_told_with_the_variable_that_helps(
         ours.commit(REPO, "main", {"model.safetensors": WEIGHTS}, message="One", parent=head)
     assert "HF_HUB_DISABLE_XET=1" in caught.value.next
     assert commits(hub) == 0
+
+
+@pytest.mark.parametrize(("kind", "error"), [("401", NoAccess), ("403", NoAccess), ("413", TooLarge)])
+def test_a_refused_xet_transfer_is_told_by_its_status(
+    hub: LocalHub, ours: Hub, head: str, heard: Heard, kind: str, error: type[HubError]
+) -> None:
+    hub.faults.append(Fault("GET */xet-write-token/*", kind, nth=0))
+    with pytest.raises(error, match=f"the Hub answered {kind} to the Xet transfer"):
+        ours.commit(REPO, "main", {"model.safetensors": WEIGHTS}, message="One", parent=head)
+    assert (commits(hub), heard.told) == (0, [])

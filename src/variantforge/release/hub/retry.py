@@ -17,6 +17,7 @@ Before a *write* is tried again, ``landed`` looks whether the first try arrived 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from variantforge.errors import (
     VariantforgeError,
 )
 from variantforge.redact import redacted
-from variantforge.release.hub.wire import Turned, Unanswered
+from variantforge.release.hub.wire import AGAIN_STATUSES, Turned, Unanswered
 
 T = TypeVar("T")
 _SLICE_S = 0.5  # how long a request to stop may go unheard
@@ -130,7 +131,8 @@ class Caller:
         return HubUnreachable(
             f"the Hub does not do its part: {doing} was tried for {round(self._patience.down_s)} s",
             why=seen.why,
-            next="look at https://status.huggingface.co, then run the same command again; it goes on from here",
+            next="look at https://status.huggingface.co, then run the same command again; it goes on from here"
+            + (" (HF_HUB_DISABLE_XET=1 uploads without Xet)" if "Xet" in seen.why else ""),
         )
 
 
@@ -145,7 +147,7 @@ def _doubling(first_s: float, most_s: float) -> Iterator[float]:
         first_s = min(most_s, first_s * 2)
 
 
-def judge(error: BaseException, doing: str) -> Again | HubError:
+def judge(error: Exception, doing: str) -> Again | HubError:
     """What a failure of huggingface_hub means. Nothing of the original but its scrubbed words is kept."""
     import httpx2
     from huggingface_hub.errors import (
@@ -181,8 +183,8 @@ def judge(error: BaseException, doing: str) -> Again | HubError:
             return Again("down", None, f"no answer from the Hub ({cause})")
         if isinstance(cause, httpx2.TransportError):  # of a storage server, or within a file's bytes
             return Again("down", None, f"no answer from the Hub ({type(cause).__name__})")
-    if any(isinstance(cause, ConnectionError) for cause in _causes(error)):
-        return _xet_failed(error, doing)
+    if isinstance(error, ConnectionError) or type(error).__module__.startswith("hf_xet"):
+        return _of_xet(error, doing)
     first = redacted(str(error)).strip().splitlines() or [type(error).__name__]
     return HubError(f"{doing} failed", why=first[0][:300])
 
@@ -209,9 +211,18 @@ def _next_step(kind: type[HubError]) -> str:
     }.get(kind, "")
 
 
-def _xet_failed(error: BaseException, doing: str) -> HubError:
+def _of_xet(error: Exception, doing: str) -> Again | HubError:
+    """hf_xet raises ConnectionError for everything; the status stands in its sentence: '... (403 Forbidden) ...'."""
+    said = redacted(str(error))[:300]
+    found = re.search(r"\((\d{3}) ", said)
+    status = int(found[1]) if found else 0
+    if status in AGAIN_STATUSES or not found:
+        return Again("busy" if status == 429 else "down", None, f"the Xet transfer failed ({said})")
+    if status in _NAMED and status != 404:
+        kind = _NAMED[status]
+        return kind(f"{doing}: the Hub answered {status} to the Xet transfer", why=said, next=_next_step(kind))
     return HubUnreachable(
         f"{doing}: the Xet transfer failed",
-        why=redacted(str(error))[:300],
+        why=said,
         next="if this Hub does not speak Xet, set HF_HUB_DISABLE_XET=1 and run the same command again",
     )

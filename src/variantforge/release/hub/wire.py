@@ -60,6 +60,8 @@ class Wire:
             # what it warns of is told here, or is no trouble (a commit that would change nothing)
             logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
             warnings.filterwarnings("ignore", module=r"huggingface_hub\.")
+        # hf_xet tries for minutes by itself, unseen; what fails then is told here, and tried again from here
+        os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
         set_client_factory(self._client)
 
     def _client(self) -> httpx2.Client:
