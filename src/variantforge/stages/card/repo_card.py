@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from variantforge.stages.card.addresses import addresses
 from variantforge.stages.card.benchmarks import result_files
-from variantforge.stages.card.descent import PARENT, started_from, withheld_forms
+from variantforge.stages.card.descent import started_from, withheld_forms
 from variantforge.stages.card.facts import (
     MEANINGS,
     Inputs,
@@ -20,9 +21,9 @@ from variantforge.stages.card.facts import (
 )
 from variantforge.stages.card.front_matter import front_matter
 from variantforge.stages.card.managed import card_text
-from variantforge.stages.card.markdown import Markdown, hub_link, plain, render
+from variantforge.stages.card.markdown import render
 from variantforge.stages.card.memory import Memory, bf16_bytes, memory_of, read_config
-from variantforge.stages.card.repos import PAGE, SUFFIXES
+from variantforge.stages.card.repos import PAGE
 from variantforge.stages.card.terms import duties_of
 from variantforge.step import Step
 
@@ -47,15 +48,6 @@ _IN_FULL_ONLY = ("perplexity", "runtime_gap")
 
 # Arguments that say how a run is watched and kept, not what is learned.
 _HOUSEKEEPING = ("logging_", "save_", "eval_", "report_to", "disable_tqdm", "dataloader_", "output_dir", "run_name")
-
-# The ranks that vLLM knows for --max-lora-rank (its MaxLoRARanks).
-_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-
-PROMPTS = {
-    "instruct": "Give me three tips for a good night's sleep.",
-    "code": "Write a Python function that reverses the words of a sentence.",
-    "domain": "What can you tell me about this field?",
-}
 
 
 def repo_card(step: Step, inputs: Inputs) -> tuple[dict[str, str], dict[str, Any]]:
@@ -135,18 +127,14 @@ def _values(
     facts = {role: inputs[role].facts for role in ("base", "data", "train", "merge")}
     files = [_file(told, inputs, subject) for subject in shipped if f"quantize:{subject}" in inputs]
     withheld = withheld_forms(told, inputs)
-    others = {it: told["repos"][it] for it in SUFFIXES if it in told["repos"] and it != form and it not in withheld}
-    memory = _memory(inputs, shipped[0])
     rows = {name: inputs[f"rows:{name}"].facts for name in told["data"]["sources"] if f"rows:{name}" in inputs}
     return facts | {
         "name": told["repo"].partition("/")[2],
         "chat": bool(facts["base"].get("template_sha256")),
-        "prompt": PROMPTS[told["variant"]["kind"]],
         "args": {name: it for name, it in facts["train"]["args"].items() if not name.startswith(_HOUSEKEEPING)},
-        "start": _start(told, withheld),
+        "memory": _memory(inputs, shipped[0]),
         "withheld_forms": withheld,
-        "memory": memory,
-        "max_lora_rank": next((rank for rank in _VLLM_RANKS if rank >= told["train"]["adapter"]["r"]), None),
+        **addresses(told, form, withheld),
         "bad_rows": {name: it["bad"] for name, it in rows.items() if it.get("bad")},
         "shipped": shipped,
         "measured": measured,
@@ -154,37 +142,10 @@ def _values(
         "meanings": [
             (metric, text) for metric, text in MEANINGS.items() if any(it.metric == metric for it in measured)
         ],
-        "address": told["repo"] if told["on_hub"] else told["repo"].partition("/")[2],
-        "parent": _link(told, told["parent"]["repo"])
-        if told["parent"] and told["parent"]["repo"] and PARENT not in withheld
-        else "",
-        "others": {it: _link(told, id) for it, id in others.items()},
         "columns": _columns(measured, shipped),
         "verdicts": verdicts(inputs, shipped),
         "files": files,
         "best": next((file for file in files if file["type"] == "Q4_K_M"), files[0] if files else None),
-    }
-
-
-def _link(told: Told, id: str) -> Markdown:
-    """To another repo of the family: on the Hub, or in the folder beside this one."""
-    name = id.partition("/")[2]
-    return hub_link(id) if told["on_hub"] else Markdown(f"[{plain(name)}](../{name}/)")
-
-
-def _start(told: Told, withheld: Collection[str]) -> dict[str, Any]:
-    """What the snippet of an adapter loads first: an id, a file of a package, or a folder the reader has."""
-    base, parent = told["base"], told["parent"]
-    if "package" in base and not parent:  # the very weights it was trained on, even where the base has a Hub id too
-        return {"package": base["package"], "file": base["file"], "on_hub": False}
-    if id := started_from(told, withheld):
-        return {"model": id, "note": Markdown(""), "on_hub": True}
-    if parent.get("repo") and PARENT not in withheld:
-        return {"model": parent["repo"].partition("/")[2], "note": Markdown(""), "on_hub": False}
-    return {
-        "model": parent.get("name") or base["name"],
-        "note": Markdown("  # your folder of these weights"),
-        "on_hub": False,
     }
 
 

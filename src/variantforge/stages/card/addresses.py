@@ -1,0 +1,61 @@
+"""What a card's links, snippets and commands name: repos on the Hub, or folders beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from variantforge.stages.card.descent import PARENT, started_from
+from variantforge.stages.card.markdown import Markdown, hub_link, plain
+from variantforge.stages.card.repos import SUFFIXES
+
+Told = Mapping[str, Any]  # the card's parameters: see ``params``
+
+PROMPTS = {
+    "instruct": "Give me three tips for a good night's sleep.",
+    "code": "Write a Python function that reverses the words of a sentence.",
+    "domain": "What can you tell me about this field?",
+}
+
+# The ranks that vLLM knows for --max-lora-rank (its MaxLoRARanks).
+_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def addresses(told: Told, form: str, withheld: Collection[str]) -> dict[str, Any]:
+    """For the templates. ``others``: form -> link, of the repos of the same variant that ship; ``start``: what an
+    adapter is loaded onto; ``max_lora_rank``: what vLLM must be told of it, None when it takes none so large."""
+    others = [it for it in SUFFIXES if it in told["repos"] and it != form and it not in withheld]
+    parent = told["parent"].get("repo") if PARENT not in withheld else ""
+    return {
+        "address": told["repo"] if told["on_hub"] else _folder(told["repo"]),
+        "prompt": PROMPTS[told["variant"]["kind"]],
+        "parent": _link(told, parent) if parent else "",
+        "others": {it: _link(told, told["repos"][it]) for it in others},
+        "start": _start(told, withheld),
+        "max_lora_rank": next((rank for rank in _VLLM_RANKS if rank >= told["train"]["adapter"]["r"]), None),
+    }
+
+
+def _link(told: Told, id: str) -> Markdown:
+    """To another repo of the family: on the Hub, or in the folder beside this one."""
+    return hub_link(id) if told["on_hub"] else Markdown(f"[{plain(_folder(id))}](../{_folder(id)}/)")
+
+
+def _folder(id: str) -> str:
+    return id.partition("/")[2]
+
+
+def _start(told: Told, withheld: Collection[str]) -> dict[str, Any]:
+    """What the snippet of an adapter loads first: an id, a file of a package, or a folder the reader has."""
+    base, parent = told["base"], told["parent"]
+    if "package" in base and not parent:  # the very weights it was trained on, even where the base has a Hub id too
+        return {"package": base["package"], "file": base["file"], "on_hub": False}
+    if id := started_from(told, withheld):
+        return {"model": id, "note": Markdown(""), "on_hub": True}
+    if parent.get("repo") and PARENT not in withheld:
+        return {"model": _folder(parent["repo"]), "note": Markdown(""), "on_hub": False}
+    return {
+        "model": parent.get("name") or base["name"],
+        "note": Markdown("  # your folder of these weights"),
+        "on_hub": False,
+    }
