@@ -19,7 +19,7 @@ def fetch(at: str, progress: Callable[[int, int], None]) -> Path:
     """``hub:org/name@commit`` -> its snapshot in the Hub client's own cache; ``progress(done, total)`` counts weight
     files. Raises BaseError when the Hub is out of reach and something is missing."""
     name, _, commit = at.removeprefix("hub:").partition("@")
-    with _telling(name, commit):
+    with telling(name, commit):
         from huggingface_hub import hf_hub_download, snapshot_download
 
         small = [*SMALL_FILES, *_TEXTS, INDEX]
@@ -43,7 +43,7 @@ def _weights(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _telling(name: str, commit: str) -> Iterator[None]:
+def telling(name: str, commit: str) -> Iterator[None]:
     try:
         with quiet():
             yield

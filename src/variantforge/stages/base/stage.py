@@ -9,6 +9,7 @@ from __future__ import annotations
 from variantforge.errors import BaseError
 from variantforge.refs import Ref
 from variantforge.spec.family import FamilySpec, VariantSpec
+from variantforge.stages.base.legal import LEGAL, bring_legal, plan_legal
 from variantforge.stages.base.look import BaseFacts, inspect_base
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
@@ -36,6 +37,7 @@ class BaseStage:
                 "use an instruct model as base, or another kind",
             )
         desk.add(Place("base", name), step)
+        plan_legal(desk, name, step)
         if facts.license is not None and not base_license(desk, name):
             desk.problem(
                 "base.license" if key == FAMILY_BASE else key,
@@ -44,6 +46,9 @@ class BaseStage:
             )
 
     def do(self, context: StepContext) -> None:
+        if context.step.method == LEGAL:
+            bring_legal(context)
+            return
         from variantforge.stages.base.materialise import materialise
 
         materialise(context)

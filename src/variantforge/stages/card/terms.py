@@ -24,8 +24,8 @@ def terms_params(desk: Desk, name: str) -> dict[str, Any]:
     """The base, every dataset that the variant or one it starts from learned from, and what the user wants."""
     publish = desk.family.publish
     return {
-        "base": asdict(_base(desk, name)),
-        "datasets": [asdict(source) for source in _datasets(desk.family, name)],
+        "base": dict(vars(_base(desk, name))),
+        "datasets": [dict(vars(source)) for source in _datasets(desk.family, name)],
         "license": publish.license or "",
         "reason": publish.license_reason,
         "excludes": list(publish.excluded_territories),

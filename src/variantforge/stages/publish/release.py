@@ -16,8 +16,6 @@ MANIFEST = "variantforge.json"
 
 # What model folders may bring along; anything else (a pickle, a log, a checkpoint) stays behind.
 _KINDS = frozenset({".json", ".safetensors", ".jinja", ".model", ".txt", ".gguf"})
-# Licences with one text for all; MIT, say, names its holder, whom only the base's own repo knows.
-_LICENSES = {"apache-2.0": Path(__file__).parent / "licenses" / "apache-2.0.txt"}
 _SETTINGS = frozenset({"config.json", "adapter_config.json", "tokenizer_config.json"})
 
 Content = Path | str  # a file of an artifact, or a text
@@ -47,10 +45,6 @@ class Contents:
                 self.files[name] = without_local_paths(path.read_text())
             else:
                 self.files[name] = path
-
-    def add_license(self, license: str) -> None:
-        if text := _LICENSES.get(license.lower()):
-            self.files["LICENSE"] = text
 
 
 def without_local_paths(text: str) -> str:

@@ -10,6 +10,7 @@ from variantforge.fsops import write_json
 from variantforge.hashing import text_digest
 from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, repo
 from variantforge.stages.publish import PUBLISHERS
+from variantforge.stages.publish.legal import legal_texts
 from variantforge.stages.publish.release import (
     MANIFEST,
     Content,
@@ -99,6 +100,8 @@ class Publish:
             needed = {role: desk.step(place) for role, place in _payload(this, variant).items()}
             inputs = {role: step.key for role, step in needed.items() if step}
             if len(inputs) == len(needed):
+                if legal := desk.step(Place("base", name, "legal")):
+                    inputs["legal"] = legal.key
                 files = {
                     format: gguf_file(family, name, format) for format in formats_of(variant, form) if form == "gguf"
                 }
@@ -166,7 +169,7 @@ def contents_of(context: StepContext) -> Contents:
             for format, name in params["files"].items():
                 if name not in card.facts["withheld"]:
                     contents.files[name] = inputs[format].path / "model.gguf"
-    contents.add_license(card.facts["license"])
+    contents.files |= legal_texts(context)
     if contents.left:
         context.note(f"not published, since no part of a model: {', '.join(contents.left)}")
     return contents
