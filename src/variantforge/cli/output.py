@@ -41,6 +41,7 @@ class Output:
         self.as_json = "--json" in self.argv
         self._json_told = False
         self._gone: set[Stream] = set()
+        self._coloured: dict[Stream, bool] = {}
 
     def command(self, *words: object) -> str:
         """A command line to paste: the program as the user typed it, and the words, quoted."""
@@ -67,16 +68,20 @@ class Output:
 
     def table(self, rows: Sequence[Sequence[Cell]], *, indent: int = 2, right: Sequence[int] = ()) -> None:
         """Columns padded to their widest cell, the last one wrapped under itself; ``right`` names columns set right."""
-        widths = [max(len(_text(cell)) for cell in column) for column in zip(*rows, strict=True)][:-1]
+        texts = [[_text(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)][:-1]
         room = max(self.width - indent - sum(widths) - 2 * len(widths), _NARROWEST) if self.width else None
-        for row in rows:
-            start = " " * indent
-            for position, (cell, width) in enumerate(zip(row, widths, strict=False)):
-                gap = " " * (width - len(_text(cell)))
-                start += (gap + self.painted(cell) if position in right else self.painted(cell) + gap) + "  "
-            for number, part in enumerate(_wrapped(_text(row[-1]), room)):
-                lead = " " * (indent + sum(widths) + 2 * len(widths)) if number else start
-                self._say((lead + self.painted((part, _style(row[-1])))).rstrip())
+        lines: list[str] = []
+        for row, told in zip(rows, texts, strict=True):
+            lead = " " * indent
+            for position, width in enumerate(widths):
+                cell, gap = self.painted(row[position]), " " * (width - len(told[position]))
+                lead += (gap + cell if position in right else cell + gap) + "  "
+            for part in _wrapped(told[-1], room):
+                lines.append((lead + self.painted((part, _style(row[-1])))).rstrip())
+                lead = " " * (indent + sum(widths) + 2 * len(widths))
+        if lines:
+            self._say("\n".join(lines))  # at once: a plan may have thousands of lines
 
     def json(self, document: Mapping[str, Any] | Sequence[Any]) -> None:
         """The command's one JSON document."""
@@ -109,6 +114,11 @@ class Output:
         return bool(getattr(sys, stream).isatty()) and os.environ.get("TERM") != "dumb"
 
     def coloured(self, stream: Stream) -> bool:
+        if stream not in self._coloured:
+            self._coloured[stream] = self._wants_colour(stream)
+        return self._coloured[stream]
+
+    def _wants_colour(self, stream: Stream) -> bool:
         if os.environ.get("NO_COLOR"):
             return False
         return bool(os.environ.get("FORCE_COLOR")) or self.is_terminal(stream)
