@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.stages.card import made as by_hand
 from tests.stages.card.made import REFUSED, Made, made
 from variantforge.stages.card.markdown import figure, percent, size
 from variantforge.stages.stage import Place
@@ -126,6 +127,27 @@ def test_every_number_in_the_family_page_stands_in_a_card(tmp_path: Path) -> Non
     sources = [family.artifacts[key].facts for key in step.inputs.values()]
     assert len(numbers_in(text)) > 10
     assert numbers_in(text) - printed_forms(step.params, *sources) == set()
+
+
+def test_a_metric_that_was_not_measured_has_no_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def columns(root: Path) -> str:
+        return next(line for line in made(root).card("code", "gguf").splitlines() if line.startswith("| file |"))
+
+    assert "`heldout.loss` ↓ | `heldout.kl` ↓" in columns(tmp_path / "all")
+    measured = by_hand.metrics
+    monkeypatch.setattr(by_hand, "metrics", lambda subject: {"loss": measured(subject)["loss"]})
+    assert columns(tmp_path / "loss") == "| file | size | memory | bits per weight | `heldout.loss` ↓ | for |"
+
+
+def test_memory_that_the_configuration_does_not_tell_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_hand, "CONFIG", by_hand.CONFIG | {"kv_lora_rank": 512})
+    family = made(tmp_path)
+    for form in FORMS:
+        assert "Memory:" not in family.card("code", form)
+    assert "| file | size | bits per weight |" in family.card("code", "gguf")
+    assert "| repo | what it holds | gates |" in family.page()
 
 
 def test_a_number_that_is_in_no_artifact_would_be_found() -> None:

@@ -19,6 +19,7 @@ from variantforge.stages.card.managed import (
     with_new_version,
     without_new_version,
 )
+from variantforge.stages.card.markdown import one_line
 from variantforge.stages.card.yaml_block import read_block, write_block
 
 CARD = card_text(
@@ -87,6 +88,14 @@ def test_whatever_people_wrote_our_part_of_what_is_published_is_the_card(card: s
 def test_composing_twice_is_composing_once(card: str, page: str) -> None:
     once = compose(card, page)
     assert compose(card, once) == once
+
+
+@given(st.lists(st.text().map(one_line), min_size=1), st.floats(allow_nan=False, allow_infinity=False))
+def test_every_text_and_number_that_a_card_may_hold_reads_back_as_itself(texts: list[str], value: float) -> None:
+    front = {"license": texts[0], "tags": texts, "model-index": [{"name": texts[0], "value": value}]}
+    card = card_text(front, "text")
+    assert managed(card) == card
+    assert yaml.safe_load(card.split("---\n")[1]) == front == read_block(write_block(front)).values
 
 
 @given(cards)
