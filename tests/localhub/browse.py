@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import parse_qs, quote
 
 from tests.localhub import access
-from tests.localhub.http import FileSlice, HubError, Reply, Request, Route
-from tests.localhub.info import iso
+from tests.localhub.facts import iso
+from tests.localhub.http import FileSlice, HubError, Reply, Request, Route, paged
 from tests.localhub.repos import Entry, Repo
 
 if TYPE_CHECKING:
@@ -15,18 +15,6 @@ if TYPE_CHECKING:
 
 EXPANDED_PAGE = 50
 COMMITS_PAGE = 50
-
-
-def paged(hub: LocalHub, request: Request, rows: list[Any], size: int) -> Reply:
-    """One page of rows; the rest behind a Link header."""
-    start = int(request.arg("cursor", "0") or 0)
-    end = start + size
-    reply = Reply.json(rows[start:end])
-    if end < len(rows):
-        query = [(key, value) for key, values in request.query.items() for value in values if key != "cursor"]
-        following = f"{hub.endpoint}{request.path}?{urlencode([*query, ('cursor', end)])}"
-        reply.headers["Link"] = f'<{following}>; rel="next"'
-    return reply
 
 
 def tree(hub: LocalHub, request: Request, kind: str, ns: str, name: str, rev: str, path: str = "") -> Reply:
@@ -39,7 +27,7 @@ def tree(hub: LocalHub, request: Request, kind: str, ns: str, name: str, rev: st
     if expand:
         rows = [row | last_commit(repo, head, row["path"]) for row in rows]
     size = min(EXPANDED_PAGE if expand else hub.page_size, int(request.arg("limit") or hub.page_size))
-    return paged(hub, request, rows, size)
+    return paged(hub.endpoint, request, rows, size)
 
 
 def listing(hub: LocalHub, repo: Repo, rev: str, folder: str, recursive: bool) -> list[dict[str, Any]]:
@@ -117,7 +105,7 @@ def commits(hub: LocalHub, request: Request, kind: str, ns: str, name: str, rev:
         for commit in repo.commits(rev)
     ]
     size = min(int(request.arg("limit") or COMMITS_PAGE), COMMITS_PAGE)
-    reply = paged(hub, request, rows, size)
+    reply = paged(hub.endpoint, request, rows, size)
     reply.headers["X-Total-Count"] = str(len(rows))
     return reply
 

@@ -43,14 +43,14 @@ def card_data(text: str) -> dict[str, Any]:
         data = front_matter(text) or {}
     except (yaml.YAMLError, ValueError):
         return {}
-    return {str(key): _plain(value) for key, value in data.items()}
+    return {str(key): plain(value) for key, value in data.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tests.localhub import access
 from tests.localhub.accounts import Caller, object_id
-from tests.localhub.browse import paged
-from tests.localhub.http import HubError, Reply, Request, Route
+from tests.localhub.facts import iso
+from tests.localhub.http import HubError, Reply, Request, Route, paged
 from tests.localhub.identity import entity_of
-from tests.localhub.info import iso
 
 if TYPE_CHECKING:
     from tests.localhub.hub import LocalHub
@@ -87,7 +86,7 @@ def browse(hub: LocalHub, request: Request) -> Reply:
             row = shown(hub, found, caller)
             del row["position"]
             rows.append(row | {"items": row["items"][:4]})
-    return paged(hub, request, rows, int(request.arg("limit") or 100))
+    return paged(hub.endpoint, request, rows, int(request.arg("limit") or 100))
 
 
 def show(hub: LocalHub, request: Request, ns: str, slug: str) -> Reply:

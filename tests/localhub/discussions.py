@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.localhub import access
 from tests.localhub.accounts import object_id
+from tests.localhub.facts import iso
 from tests.localhub.http import HubError, Reply, Request, Route
-from tests.localhub.info import iso
 from tests.localhub.repos import Repo
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from tests.localhub.accounts import Caller
@@ -168,3 +168,15 @@ class Router:
                     return handler(hub, request, **{key: unquote(text) for key, text in found.groupdict().items()})
                 known = True
         raise HubError(405 if known else 404, f"Cannot {request.method} {request.path}")
+
+
+def paged(endpoint: str, request: Request, rows: list[Any], size: int) -> Reply:
+    """One page of rows; the rest behind a Link header."""
+    start = int(request.arg("cursor", "0") or 0)
+    end = start + size
+    reply = Reply.json(rows[start:end])
+    if end < len(rows):
+        query = [(key, value) for key, values in request.query.items() for value in values if key != "cursor"]
+        following = f"{endpoint}{request.path}?{urlencode([*query, ('cursor', end)])}"
+        reply.headers["Link"] = f'<{following}>; rel="next"'
+    return reply

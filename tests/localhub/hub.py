@@ -179,6 +179,14 @@ class LocalHub:
         """``hub.repo("acme/x")`` has ``.head("main")  .files()  .commits()  .branches()  .tags()  .git(…)``."""
         return self.repos[kind, name]
 
+    def settle(self, timeout_s: float = 10) -> None:
+        """Waits until no request is under way: a killed client leaves some behind. Raises TimeoutError."""
+        end = time.monotonic() + timeout_s
+        while unfinished := [entry for entry in self.log if not entry.finished]:
+            if time.monotonic() > end:
+                raise TimeoutError(f"still under way: {unfinished[0]}")
+            time.sleep(0.005)
+
     @property
     def writes(self) -> list[LoggedRequest]:
         """The requests that changed something, large-file uploads included."""

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from tests.localhub import access
 from tests.localhub.accounts import Token, User, object_id
+from tests.localhub.facts import iso
 from tests.localhub.http import HubError, Reply, Request, Route
-from tests.localhub.info import iso
 
 if TYPE_CHECKING:
     from tests.localhub.hub import LocalHub

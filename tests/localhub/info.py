@@ -1,20 +1,15 @@
-"""What the API tells of a repo: /api/models/R with ``expand``, its settings, making, moving and deleting it."""
+"""Repos as wholes: finding and showing them, making, moving and deleting them, their settings and who gets in."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import struct
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from tests.localhub import access, cards
-from tests.localhub.accounts import object_id
-from tests.localhub.http import HubError, Reply, Request, Route
-from tests.localhub.repos import KINDS, Entry, Repo
+from tests.localhub import access
+from tests.localhub.facts import Facts
+from tests.localhub.http import HubError, Reply, Request, Route, paged
+from tests.localhub.repos import KINDS, Repo
 
 if TYPE_CHECKING:
     from tests.localhub.hub import LocalHub
@@ -23,12 +18,19 @@ NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(
 WORDS = """author cardData createdAt disabled downloads gated lastModified library_name likes model-index modelId
     pipeline_tag private sha siblings spaces tags usedStorage safetensors"""
 BASIC = WORDS.split()
+LISTED = [
+    "author",
+    "createdAt",
+    "gated",
+    "lastModified",
+    "library_name",
+    "modelId",
+    "pipeline_tag",
+    "private",
+    "sha",
+    "tags",
+]
 EXPANDABLE = (*BASIC, "baseModels", "evalResults", "resourceGroup", "trendingScore", "gguf", "config")
-MAX_HEADER = 100 << 20
-
-
-def iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def url_of(hub: LocalHub, repo: Repo) -> str:
@@ -131,116 +133,31 @@ def show(hub: LocalHub, request: Request, kind: str, ns: str, name: str, rev: st
     wanted = request.args("expand")
     if unknown := [key for key in wanted if key not in EXPANDABLE]:
         raise HubError(400, f'"expand" must be one of {list(EXPANDABLE)}; got {unknown[0]!r}')
-    facts = Facts(hub, repo, rev, blobs=request.flag("blobs"))
-    told = {"_id": repo.id, "id": repo.name}
-    for key in wanted or BASIC:
-        value = facts.get(key)
-        if value is not None or key in wanted:
-            told[key] = value
-    if not wanted and kind == "datasets":
-        told.pop("modelId", None)
-    return Reply.json(told)
+    return Reply.json(_told(Facts(hub, repo, rev, blobs=request.flag("blobs")), wanted or BASIC, wanted))
 
 
-class Facts:
-    """All that can be said of one revision of a repo, worked out when it is asked for."""
-
-    def __init__(self, hub: LocalHub, repo: Repo, rev: str, *, blobs: bool) -> None:
-        self.hub, self.repo, self.blobs = hub, repo, blobs
-        self.sha = repo.head(rev)
-        self.entries = repo.entries(self.sha)
-        readme = self.entries.get("README.md")
-        self.card = cards.card_data(repo.read("README.md", self.sha).decode(errors="replace")) if readme else {}
-
-    def get(self, key: str) -> Any:
-        repo = self.repo
-        fixed: dict[str, Any] = {
-            "author": repo.name.split("/")[0],
-            "createdAt": iso(repo.created),
-            "disabled": False,
-            "downloads": 0,
-            "gated": repo.gated,
-            "likes": 0,
-            "modelId": repo.name,
-            "private": repo.private,
-            "sha": self.sha,
-            "spaces": [],
-            "cardData": self.card or None,
-            "library_name": self.card.get("library_name"),
-            "pipeline_tag": self.card.get("pipeline_tag"),
-            "model-index": self.card.get("model-index"),
-        }
-        if key in fixed:
-            return fixed[key]
-        made = getattr(self, f"_{key}", None)
-        return made() if made else None
-
-    def _lastModified(self) -> str:
-        return iso(self.repo.store.commit(self.sha).time)
-
-    def _siblings(self) -> list[dict[str, Any]]:
-        return [self._sibling(entry) for entry in self.entries.values()]
-
-    def _sibling(self, entry: Entry) -> dict[str, Any]:
-        told: dict[str, Any] = {"rfilename": entry.path}
-        if self.blobs:
-            told |= {"size": entry.size, "blobId": entry.blob}
-            if entry.sha256:
-                told["lfs"] = {"sha256": entry.sha256, "size": entry.size, "pointerSize": entry.pointer_size}
-        return told
-
-    def _tags(self) -> list[str]:
-        return cards.tags(self.card, self.entries)
-
-    def _usedStorage(self) -> int:
-        return sum({entry.sha256: entry.size for entry in self.entries.values() if entry.sha256}.values())
-
-    def _baseModels(self) -> dict[str, Any] | None:
-        found = cards.base_models(self.card, self.entries)
-        if found is None:
-            return None
-        return {"relation": found[0], "models": [{"_id": object_id("models", base), "id": base} for base in found[1]]}
-
-    def _evalResults(self) -> list[Any]:
-        rows: list[Any] = []
-        for path in self.entries:
-            if path.startswith(".eval_results/") and path.endswith((".yaml", ".yml")):
-                read = yaml.safe_load(self.repo.read(path, self.sha))
-                rows += [{"filename": path, "verified": False, "data": cards._plain(row)} for row in read or []]
-        return rows
-
-    def _config(self) -> Any:
-        if "config.json" not in self.entries:
-            return None
-        config = json.loads(self.repo.read("config.json", self.sha))
-        kept = ("architectures", "model_type", "quantization_config")
-        return {key: config[key] for key in kept if key in config}
-
-    def _safetensors(self) -> dict[str, Any] | None:
-        """Parameters by type, counted from the headers of the repo's safetensors files."""
-        counts: dict[str, int] = {}
-        for entry in self.entries.values():
-            if not entry.path.endswith(".safetensors") or not entry.sha256 or "/" in entry.path:
-                continue
-            if not self.hub.storage.path(entry.sha256).exists():
-                return None
-            for tensor in _safetensors_header(self.hub, entry.sha256):
-                size = 1
-                for side in tensor["shape"]:
-                    size *= side
-                counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
-        return {"parameters": counts, "total": sum(counts.values())} if counts else None
+def _told(facts: Facts, keys: list[str], wanted: list[str]) -> dict[str, Any]:
+    """The facts of these names; empty ones only when they were asked for."""
+    told = {key: facts.get(key) for key in keys}
+    kept = {key: value for key, value in told.items() if value is not None or key in wanted}
+    return {"_id": facts.repo.id, "id": facts.repo.name, **kept}
 
 
-def _safetensors_header(hub: LocalHub, sha256: str) -> list[dict[str, Any]]:
-    with hub.storage.path(sha256).open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        try:
-            header = json.loads(file.read(length)) if 0 < length < MAX_HEADER else {}
-        except ValueError:
-            return []
-    return [tensor for name, tensor in header.items() if name != "__metadata__"]
+def browse(hub: LocalHub, request: Request, kind: str) -> Reply:
+    """The repos of a kind that the caller may know of, by author, words in the name and tags."""
+    if kind not in KINDS:
+        raise HubError(404, f"Cannot GET {request.path}")
+    caller, wanted = access.caller_of(request), request.args("expand")
+    author, words, needed = request.arg("author"), request.arg("search").lower(), set(request.args("filter"))
+    rows = []
+    for repo in [repo for repo in hub.repos.values() if repo.kind == kind]:
+        hidden = repo.private and not caller.may_read_private(kind, repo.name)
+        if hidden or author not in ("", repo.name.split("/")[0]) or words not in repo.name.lower():
+            continue
+        facts = Facts(hub, repo, "main", blobs=False)
+        if needed <= set(facts.get("tags")):
+            rows.append(_told(facts, wanted or LISTED, wanted))
+    return paged(hub.endpoint, request, rows, min(int(request.arg("limit") or hub.page_size), hub.page_size))
 
 
 ROUTES: list[Route] = [
@@ -252,6 +169,7 @@ ROUTES: list[Route] = [
     ("GET", "/api/{kind}/{ns}/{name}/auth-check/{write}", auth_check),
     ("POST", "/api/{kind}/{ns}/{name}/user-access-request/grant", grant_access),
     ("POST", "/api/{kind}/{ns}/{name}/ask-access", ask_access),
+    ("GET", "/api/{kind}", browse),
     ("GET", "/api/{kind}/{ns}/{name}/revision/{rev}", show),
     ("GET", "/api/{kind}/{ns}/{name}", show),
 ]

@@ -89,9 +89,20 @@ def test_limits_and_unknown_repos_are_refused(hub: LocalHub, api: HfApi, slug: s
     with pytest.raises(HfHubHTTPError) as refused:
         api.add_collection_item(slug, "acme/nothing", "model")
     assert status_of(refused) == 404
-    with pytest.raises(HfHubHTTPError) as refused:
-        as_user(hub, "other").delete_collection(slug)
-    assert status_of(refused) == 403
+
+
+def test_others_change_nothing(hub: LocalHub, api: HfApi, slug: str) -> None:
+    other, item = as_user(hub, "other"), api.get_collection(slug).items[0].item_object_id
+    for change in (
+        lambda: other.delete_collection(slug),
+        lambda: other.update_collection_metadata(slug, title="mine"),
+        lambda: other.add_collection_item(slug, "acme/x", "model"),
+        lambda: other.update_collection_item(slug, item, note="mine"),
+        lambda: other.delete_collection_item(slug, item),
+    ):
+        with pytest.raises(HfHubHTTPError) as refused:
+            change()
+        assert status_of(refused) == 403
 
 
 def test_private_repos_are_not_seen_in_it_by_others(hub: LocalHub, api: HfApi, slug: str) -> None:

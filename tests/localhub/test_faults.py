@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx2
@@ -137,6 +141,33 @@ def test_hooks_are_called_at_each_request_and_can_cut_it(hub: LocalHub, api: HfA
             api.create_branch("acme/x", branch=branch)
     assert seen == ["before 1 GET", "after 1 200", "before 2 POST", "before 3 POST", "after 3 200"]
     assert set(hub.repo("acme/x").branches()) == {"main", "three"}
+
+
+KILLED = """
+import os
+from huggingface_hub import CommitOperationAdd, HfApi
+operations = [CommitOperationAdd("a.txt", b"1"), CommitOperationAdd("model.bin", os.urandom(100_000))]
+HfApi().create_commit("acme/x", operations, commit_message="A change")
+"""
+
+
+@pytest.mark.parametrize(("dropped", "left"), [(True, ["initial commit"]), (False, ["A change", "initial commit"])])
+def test_a_client_is_killed_at_a_request(
+    hub: LocalHub, api: HfApi, tmp_path: Path, dropped: bool, left: list[str]
+) -> None:
+    def before(number: int) -> bool:
+        if not hub.log[number - 1].path.endswith("/commit/main"):
+            return True
+        child.kill()
+        child.wait()
+        return not dropped
+
+    hub.before = before
+    command = [sys.executable, "-c", KILLED]
+    with subprocess.Popen(command, env=os.environ | hub.env(tmp_path), stderr=subprocess.DEVNULL) as child:
+        assert child.wait(timeout=30) == -signal.SIGKILL
+    hub.settle()
+    assert titles(hub) == left
 
 
 def test_the_log_tells_who_asked_and_what_was_written_but_no_token(hub: LocalHub, api: HfApi, write: Write) -> None:

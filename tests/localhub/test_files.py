@@ -9,7 +9,9 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, HfApi
 from huggingface_hub.errors import (
@@ -252,3 +254,42 @@ def test_a_file_with_another_digest_or_size_is_refused(hub: LocalHub, api: HfApi
         api.create_commit("acme/x", [operation], commit_message="m")
     assert isinstance(refused.value.__cause__, BadRequestError)
     assert hub.writes[-1].path == "/api/repos/create"
+
+
+def objects(hub: LocalHub, operation: str, sha256: str, size: int) -> dict[str, Any]:
+    """What the LFS batch API answers for one object."""
+    wish = {"operation": operation, "transfers": ["basic", "multipart"], "objects": [{"oid": sha256, "size": size}]}
+    headers = {"Authorization": f"Bearer {hub.token}"}
+    told = httpx2.post(f"{hub.endpoint}/acme/x.git/info/lfs/objects/batch", json=wish, headers=headers)
+    row: dict[str, Any] = told.json()["objects"][0]
+    return row
+
+
+def test_the_storage_takes_signed_addresses_alone_and_no_token(hub: LocalHub, write: Write, by_lfs: None) -> None:
+    write({"model.bin": weights(1000)})
+    sha256 = hashlib.sha256(weights(1000)).hexdigest()
+    address = objects(hub, "download", sha256, 1000)["actions"]["download"]["href"]
+    assert httpx2.get(address).content == weights(1000)
+    assert httpx2.get(address.replace("X-Signature=", "X-Signature=0")).status_code == 403
+    assert hub.leaks == []
+    assert httpx2.get(address, headers={"Authorization": "Bearer x"}).status_code == 400
+    assert hub.leaks == [f"GET /objects/{sha256}"]
+    hub.leaks.clear()
+
+
+def test_parts_that_are_missing_or_changed_are_noticed(hub: LocalHub, api: HfApi) -> None:
+    hub.multipart_bytes = 10
+    content = weights(25)
+    sha256 = hashlib.sha256(content).hexdigest()
+    upload = objects(hub, "upload", sha256, 25)["actions"]["upload"]
+    etags = []
+    for number in (1, 2, 3):
+        part = content[10 * (number - 1) : 10 * number]
+        etags.append(httpx2.put(upload["header"][f"{number:05}"], content=part).headers["ETag"])
+    parts = [{"partNumber": number, "etag": etag} for number, etag in enumerate(etags, 1)]
+    changed = [*parts[:2], {"partNumber": 3, "etag": "0"}]
+    for wrong in (parts[:2], changed):
+        assert httpx2.post(upload["href"], json={"oid": sha256, "parts": wrong}).status_code == 400
+    assert not hub.storage.has(sha256)
+    assert httpx2.post(upload["href"], json={"oid": sha256, "parts": parts}).status_code == 200
+    assert hub.storage.open_path(sha256).read_bytes() == content

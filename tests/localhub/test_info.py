@@ -139,6 +139,18 @@ def test_the_relation_to_the_base_is_read_from_the_files(
     assert f"base_model:{relation}:a/b" in tags(data, files)
 
 
+def test_repos_are_found_by_author_words_and_tags(hub: LocalHub, write: Write, api: HfApi) -> None:
+    write({"README.md": CARD.encode()})
+    api.create_repo("acme/hidden", private=True)
+    api.create_repo("alice/y")
+    hub.page_size = 1
+    assert [found.id for found in api.list_models(author="acme")] == ["acme/x", "acme/hidden"]
+    assert [found.id for found in api.list_models(search="HID")] == ["acme/hidden"]
+    assert [found.id for found in api.list_models(filter="base_model:adapter:org/base")] == ["acme/x"]
+    assert [found.id for found in HfApi(endpoint=hub.endpoint, token=False).list_models()] == ["acme/x", "alice/y"]
+    assert list(api.list_datasets()) == []
+
+
 def test_webhooks_are_listed(hub: LocalHub, api: HfApi) -> None:
     assert api.list_webhooks() == []
 
