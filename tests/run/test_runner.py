@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,3 +145,22 @@ def test_only_what_was_selected_runs(toys, tmp_path: Path) -> None:
     plan = toy_plan(a := toy("a"), toy("b", a), toy("c"))
     report = run_plan(plan, Store(tmp_path), selected=frozenset({a.key}), heavy=Inline)
     assert outcomes(plan, report) == {"a": "done"}
+
+
+def test_what_only_feeds_finished_steps_is_not_made_again(toys: dict[str, Toy], tmp_path: Path) -> None:
+    plan = toy_plan(a := toy("a"), b := toy("b", a), c := toy("c", b))
+    apply(plan, tmp_path)
+    store = Store(tmp_path)
+    for step in (a, b):
+        shutil.rmtree(store.folder(step))
+    assert outcomes(plan, apply(plan, tmp_path)) == {"a": "reused", "b": "reused", "c": "reused"}
+    shutil.rmtree(store.folder(c))  # now it is needed, and so is all that it hangs on
+    assert outcomes(plan, apply(plan, tmp_path)) == {"a": "done", "b": "done", "c": "done"}
+
+
+def test_what_one_step_still_needs_is_made_although_another_has_it(toys: dict[str, Toy], tmp_path: Path) -> None:
+    a = toy("a")
+    apply(toy_plan(a, b := toy("b", a)), tmp_path)
+    shutil.rmtree(Store(tmp_path).folder(a))
+    plan = toy_plan(a, b, toy("c", a))
+    assert outcomes(plan, apply(plan, tmp_path)) == {"a": "done", "b": "reused", "c": "done"}

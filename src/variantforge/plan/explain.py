@@ -31,6 +31,7 @@ class Blocked:
 
 Decision = Reuse | Run | Blocked
 _REUSE = Reuse()
+_SPARED = Reuse("not here, and nothing needs it: what was made of it is here")
 
 
 class Shelf(Protocol):
@@ -59,7 +60,11 @@ def explain(
     used: Mapping[Place, Remembered] | None = None,
     selected: frozenset[str] | None = None,
 ) -> dict[str, Decision]:
-    """Key -> decision, in the plan's order, for the steps selected (all by default)."""
+    """Key -> decision, in the plan's order, for the steps selected (all by default).
+
+    What only feeds finished steps is not made again: a store that was filled from the Hub holds the published repos,
+    not the training they came of.
+    """
     shelves = {name: store.keys(name) for name in {step.stage for step in plan.steps.values()}}
     decisions: dict[str, Decision] = {}
     for key, step in plan.steps.items():
@@ -68,7 +73,21 @@ def explain(
             decisions[key] = (
                 _kept(step, store) if there else _decide(plan, step, decisions, store, {} if used is None else used)
             )
+    _spare(plan, decisions)
     return decisions
+
+
+def _spare(plan: Plan, decisions: dict[str, Decision]) -> None:
+    """Turns Run into Reuse where all that needs the step is there already; last steps first."""
+    if not any(isinstance(decision, Run) for decision in decisions.values()):
+        return
+    needed_by: dict[str, list[Decision]] = {}
+    for key in reversed(decisions):
+        needing = needed_by.get(key)
+        if isinstance(decisions[key], Run) and needing and all(isinstance(it, Reuse) for it in needing):
+            decisions[key] = _SPARED
+        for input in plan.steps[key].inputs.values():
+            needed_by.setdefault(input, []).append(decisions[key])
 
 
 def _kept(step: Step, store: Shelf) -> Decision:
