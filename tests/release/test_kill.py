@@ -43,9 +43,10 @@ REPOS = (MERGED, ADAPTER, GGUF)
 
 
 @pytest.fixture(autouse=True)
-def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """huggingface_hub sleeps where nothing answers; here it would sleep for minutes in all."""
+def _fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing answers, huggingface_hub sleeps, and Xet tries for minutes; so LFS, whose every request counts."""
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
 
 
 def first(folder: Path) -> Desired:
