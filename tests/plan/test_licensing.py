@@ -69,9 +69,9 @@ def test_a_refusal_names_every_reason_every_repo_and_what_to_write(base: Path, t
         found.refuse("family.yaml")
     letter = str(caught.value)
     assert caught.value.exit_code == 7
-    assert "small-code: with the base base, its name must begin with 'Llama'" in letter
+    assert "small-code: with the base 'base', its name must begin with 'Llama'" in letter
     assert "publish.repo: 'Llama-{family}-{variant}'" in letter
-    assert "the dataset rows is under Creative Commons BY-NC 4.0, which forbids earning money" in letter
+    assert "the dataset 'rows' is under Creative Commons BY-NC 4.0, which forbids earning money" in letter
     assert "acme/small-code, acme/small-code-LoRA" in letter
     assert letter.count("forbids earning money") == 1
 
@@ -148,7 +148,7 @@ def test_a_card_without_a_licence_is_unknown_and_a_hub_out_of_reach_believes_wha
     assert any("could not be asked which licence acme/base names" in note for note in away.notes())
     assert {
         reason.text for each in away.judgements.values() if isinstance(each, Refused) for reason in each.reasons
-    } == {"the dataset chat names no licence"}
+    } == {"the dataset 'chat' names no licence"}
 
 
 def test_what_is_stated_must_be_what_the_card_on_the_hub_says(tmp_path: Path) -> None:
@@ -177,3 +177,15 @@ def test_the_card_is_read_from_the_hub(hub: LocalHub, tmp_path: Path, monkeypatc
 def test_offline_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     assert license_on_hub(f"hub:acme/base@{COMMIT}", "model") is None
+
+
+def test_a_letter_about_a_thousand_repos_stays_a_letter(base: Path, tmp_path: Path) -> None:
+    (base / "README.md").write_text("---\nlicense: llama3.2\n---\n")
+    variants = {f"v{number}": {"kind": "code", "data": {"mix": {"rows": 1.0}}} for number in range(60)}
+    found = licences_of(plan_of(tmp_path, base, variants=variants), silent)
+    with pytest.raises(LicenceRefused) as caught:
+        found.refuse("family.yaml")
+    assert len(found.judgements) == 120
+    assert "and 104 reasons more" in str(caught.value)
+    assert "and 104 more" in str(caught.value)
+    assert len(str(caught.value).splitlines()) < 24

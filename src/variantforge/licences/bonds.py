@@ -37,6 +37,10 @@ class Bond:
     source: Source
     licence: Licence
 
+    @property
+    def who(self) -> str:
+        return f"the {self.role} '{self.source.name}'"
+
 
 def licences_of(role: Role, source: Source) -> list[Licence]:
     """All that bind: what it says and what is stated, and what its name says it was made of. A user who gives a

@@ -71,7 +71,7 @@ def _argued(reason: Reason, target: Target) -> bool:
 def _unclear(role: Role, source: Source) -> Iterator[Reason]:
     """What must be said before anything can be judged. A licence stated with a reason settles it."""
     says, stated = (canonical(text, source.name) for text in (source.says, source.stated))
-    who, state = f"the {role} {source.name}", f"{source.key}.license: its id"
+    who, state = f"the {role} '{source.name}'", f"{source.key}.license: its id"
     explain = f"{source.key}.license_reason: why you may say so"
     if not source.key:
         state = explain = f"use a {role} whose licence is known"
@@ -124,13 +124,11 @@ def _not_under(bond: Bond, licence: str, licences: Sequence[str]) -> Reason:
     kind: ReasonKind = "disputed" if bond.role == "dataset" and row.outputs is None else "licence"
     if row.noncommercial and commercial:
         kind = "noncommercial"
-        under = f"the {bond.role} {bond.source.name} is under {row.name}"
+        under = f"{bond.who} is under {row.name}"
         text = f"{under}, which forbids earning money; '{licence}' allows it"
     else:
         only = " or ".join([row.id, *row.compatible])
-        text = (
-            f"what is made with the {bond.role} {bond.source.name} ({row.name}) goes out under {only}, not '{licence}'"
-        )
+        text = f"what is made with {bond.who} ({row.name}) goes out under {only}, not '{licence}'"
     argue = ", or argue in publish.license_reason" if kind == "disputed" else ""
     if licences:
         best = row.id if row.id in licences else licences[0]
@@ -144,28 +142,22 @@ def _forbidden(bonds: Sequence[Bond]) -> Iterator[Reason]:
     for bond in bonds:
         row, outputs = bond.licence, bond.licence.outputs
         if bond.role != "base" and outputs and outputs.rule == "forbidden" and not of_base & set(outputs.unless_base):
-            text = f"the {bond.role} {bond.source.name} is under {row.name}: {outputs.why}"
+            text = f"{bond.who} is under {row.name}: {outputs.why}"
             yield Reason("outputs", text, f"leave {bond.source.name} out, or use another {bond.role}")
         for term in terms_of(bond):
             if isinstance(term, NoDerivatives):
                 kind: ReasonKind = "disputed" if bond.role == "dataset" else "nd"
                 argue = ", or argue in publish.license_reason" if kind == "disputed" else ""
-                text = f"the {bond.role} {bond.source.name} is under {row.name}. {term.why}"
+                text = f"{bond.who} is under {row.name}. {term.why}"
                 yield Reason(kind, text, f"leave {bond.source.name} out{argue}")
 
 
 def _names(bonds: Sequence[Bond], target: Target) -> Iterator[Reason]:
-    for bond in bonds:
-        for term in terms_of(bond):
-            if isinstance(term, NamePrefix):
-                for name in target.names:
-                    if not begins_with(name, term.words):
-                        text = (
-                            f"{name}: with the {bond.role} {bond.source.name}, its name must begin with '{term.words}'"
-                        )
-                        yield Reason(
-                            "name", text, f"publish.repo: '{term.words.replace(' ', '-')}-{{family}}-{{variant}}'"
-                        )
+    prefixes = [(bond, term.words) for bond in bonds for term in terms_of(bond) if isinstance(term, NamePrefix)]
+    for bond, words in prefixes:
+        for name in (name for name in target.names if not begins_with(name, words)):
+            text = f"{name}: with {bond.who}, its name must begin with '{words}'"
+            yield Reason("name", text, f"publish.repo: '{words.replace(' ', '-')}-{{family}}-{{variant}}'")
 
 
 def begins_with(name: str, words: str) -> bool:
@@ -184,7 +176,7 @@ def _territories(bonds: Sequence[Bond], target: Target) -> Iterator[Reason]:
         for term in terms_of(bond):
             if isinstance(term, Territory) and (missing := sorted(set(term.excluded) - set(target.excludes))):
                 where = ", ".join(missing)
-                text = f"the {bond.role} {bond.source.name} ({bond.licence.name}) may not be passed on to {where}"
+                text = f"{bond.who} ({bond.licence.name}) may not be passed on to {where}"
                 fix = f"publish.excluded_territories: [{', '.join(term.excluded)}], with publish.gated: manual"
                 yield Reason("territory", text, fix)
 

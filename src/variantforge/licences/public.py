@@ -57,7 +57,6 @@ _PERMISSIVE = (
     _permissive("bsl-1.0", "Boost Software License 1.0", _SPDX + "BSL-1.0.html"),
     _permissive("afl-3.0", "Academic Free License 3.0", _SPDX + "AFL-3.0.html"),
     _permissive("ecl-2.0", "Educational Community License 2.0", _SPDX + "ECL-2.0.html"),
-    _permissive("ms-pl", "Microsoft Public License", _SPDX + "MS-PL.html"),
     _free("unlicense", "The Unlicense", _SPDX + "Unlicense.html", "software"),
     _free("wtfpl", "WTFPL", _SPDX + "WTFPL.html", "software"),
     _free("0bsd", "BSD Zero Clause License", _SPDX + "0BSD.html", "software"),

@@ -24,6 +24,7 @@ from variantforge.step import Step
 
 # ``hub:org/name@commit`` -> the licence that the card there names, '' for none, None when the Hub cannot be asked.
 Ask = Callable[[str, RepoType], str | None]
+_MANY = 16  # reasons and repos that a letter names one by one
 _WHERE = "The terms of each licence are told in docs/licences.md."
 
 
@@ -46,7 +47,8 @@ class Licences:
         """Raises LicenceRefused with every reason when one repo may not be published so."""
         refused = {repo: found.reasons for repo, found in self.judgements.items() if isinstance(found, Refused)}
         if refused:
-            concerned = f"Nothing was run. Concerned: {', '.join(refused)}"
+            others = f" and {len(refused) - _MANY:,} more" if len(refused) > _MANY else ""
+            concerned = f"Nothing was run. Concerned: {', '.join(list(refused)[:_MANY])}{others}"
             raise LicenceRefused(
                 f"licences do not let this family be published as {file} says",
                 why="\n".join([*_lines(refused.values()), concerned]),
@@ -117,9 +119,10 @@ def _believed(terms: Mapping[str, Any], said: Mapping[str, str | None]) -> dict[
 
 
 def _lines(reasons: Iterable[tuple[Reason, ...]]) -> list[str]:
-    """Each reason once, whichever repos it holds for."""
-    every = dict.fromkeys(reason for found in reasons for reason in found)
-    return [f"{reason.text} -> {reason.fix}" for reason in every]
+    """Each reason once, whichever repos it holds for; of a great many, the first ones."""
+    every = list(dict.fromkeys(reason for found in reasons for reason in found))
+    more = [f"and {len(every) - _MANY:,} reasons more"] if len(every) > _MANY else []
+    return [*(f"{reason.text} -> {reason.fix}" for reason in every[:_MANY]), *more]
 
 
 def license_on_hub(at: str, repo_type: RepoType) -> str | None:
