@@ -32,17 +32,23 @@ class Draft:
     at_key: str = ""
     steps: dict[str, Step] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
+    absolute: dict[Ref, Ref] = field(default_factory=dict)  # a path as written -> from the root on
 
     def pin(self, ref: Ref, *, key: str) -> Pin | None:
         if ref.kind == "path":
-            ref = Ref("path", str(self.folder / Path(ref.name).expanduser()))
+            ref = self._absolute(ref)
         repo_type: RepoType = "dataset" if key.startswith("datasets.") else "model"
         return self._pinned(lambda: self.resolver.pin(ref, repo_type), key)
+
+    def _absolute(self, ref: Ref) -> Ref:
+        if ref not in self.absolute:
+            self.absolute[ref] = Ref("path", str(self.folder / Path(ref.name).expanduser()))
+        return self.absolute[ref]
 
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         return self._pinned(lambda: self.resolver.pin_files(files), key)
 
-    def look(self, path: Path) -> None:
+    def look(self, path: Path | str) -> None:
         self.resolver.seen.look(path)
 
     def _pinned(self, resolve: Callable[[], Pin], key: str) -> Pin | None:

@@ -47,7 +47,7 @@ class Desk(Protocol):
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         """Local files pinned as one (digest over name and content of each; ``at`` is their common folder)."""
 
-    def look(self, path: Path) -> None:
+    def look(self, path: Path | str) -> None:
         """Say it of every path that planning reads, before it does: a plan is remembered with what it looked at."""
 
     def add(self, place: Place, step: Step) -> Step:

@@ -33,7 +33,7 @@ class PlainDesk:
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         return Resolver(folder=self.folder).pin_files(files)
 
-    def look(self, path: Path) -> None:
+    def look(self, path: Path | str) -> None:
         pass
 
     def add(self, place: Place, step: Step) -> Step:

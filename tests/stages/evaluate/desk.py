@@ -61,7 +61,7 @@ class Table:
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         raise AssertionError("nothing is pinned here")
 
-    def look(self, path: Path) -> None:
+    def look(self, path: Path | str) -> None:
         raise AssertionError("nothing is looked at here")
 
     def add(self, place: Place, step: Step) -> Step:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,18 @@ class Folder:
     at_key = "publish.path"
 
     def hints(self, desk: Desk) -> dict[str, Any]:
-        path = Path(desk.family.publish.path).expanduser()
-        # Path.resolve would ask the disk, for each of thousands of steps; the family's folder is resolved already.
-        return {"folder": os.path.normpath(desk.folder / path)}
+        return {"folder": _published(desk.folder, desk.family.publish.path)}
 
     def family_params(self, desk: Desk) -> dict[str, Any]:
         return {}
 
-    def looks_at(self, step: Step) -> tuple[Path, ...]:
-        return (_root(step), _root(step) / PAGE) if step.params["form"] == "family" else (_folder(step),)
+    def looks_at(self, step: Step) -> tuple[str, ...]:
+        folder, thing, _ = _stands(step)
+        return (folder, thing) if folder != thing else (folder,)
 
     def problem(self, step: Step) -> str:
-        is_page = step.params["form"] == "family"
-        folder = _root(step) if is_page else _folder(step)
-        thing = folder / PAGE if is_page else folder
-        if not thing.exists() or (folder / (PAGE_MANIFEST if is_page else MANIFEST)).exists() or _empty(thing):
+        _, thing, manifest = _stands(step)
+        if not os.path.exists(thing) or os.path.exists(manifest) or _empty(Path(thing)):  # noqa: PTH110
             return ""
         return f"{thing} is there already and was not published by variantforge; it will not be overwritten"
 
@@ -122,8 +120,24 @@ class Folder:
             )
 
 
+@lru_cache(maxsize=16)  # one answer for the thousands of steps of a family
+def _published(folder: Path, path: str) -> str:
+    """The folder published into. The family's own folder is resolved already."""
+    return os.path.normpath(folder / Path(path).expanduser())
+
+
 def _root(step: Step) -> Path:
     return Path(step.hints["folder"])
+
+
+def _stands(step: Step) -> tuple[str, str, str]:
+    """The folder written into, what would be replaced there, and the manifest that makes it ours. As texts: a plan asks
+    this of thousands of steps."""
+    root = str(step.hints["folder"])
+    if step.params["form"] == "family":
+        return root, os.path.join(root, PAGE), os.path.join(root, PAGE_MANIFEST)
+    folder = os.path.join(root, str(step.params["repo"]).rpartition("/")[2])
+    return folder, folder, os.path.join(folder, MANIFEST)
 
 
 def _folder(step: Step) -> Path:

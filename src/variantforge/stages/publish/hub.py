@@ -42,7 +42,7 @@ class Hub:
             "collection": _collection(desk),
         }
 
-    def looks_at(self, step: Step) -> tuple[Path, ...]:
+    def looks_at(self, step: Step) -> tuple[str, ...]:
         return ()
 
     def problem(self, step: Step) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from variantforge.fsops import write_json
@@ -38,7 +37,7 @@ class Publisher(Protocol):
     def family_params(self, desk: Desk) -> Mapping[str, Any]:
         """What the family's own step has to know beside the family's name and version."""
 
-    def looks_at(self, step: Step) -> Iterable[Path]:
+    def looks_at(self, step: Step) -> Iterable[str]:
         """The paths (a folder stands for the names in it) on which the answer of ``problem`` rests."""
 
     def problem(self, step: Step) -> str:
