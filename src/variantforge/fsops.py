@@ -98,6 +98,12 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def append_text(path: Path, text: str) -> None:
+    """Adds to a file that somebody else keeps, and may keep open: a log, or the summary of a CI job."""
+    with telling_disk_errors(path), open(path, "a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Readable JSON in a stable order, ending in a newline."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")

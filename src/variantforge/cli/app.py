@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,11 @@ from variantforge.cli.output import Output
 from variantforge.errors import Interrupted, UsageError, VariantforgeError
 from variantforge.redact import redacted
 
-COMMANDS = ("init", "check", "plan", "apply", "lock", "show", "doctor", "schema")
+COMMANDS = (
+    *("init", "check", "plan", "apply", "lock", "show"),
+    *("drift", "promote", "rollback", "retire", "import", "verify"),
+    *("doctor", "schema"),
+)
 _EXAMPLES = EXAMPLES_HEADING + """
   vf init                      write a family file to start from
   vf plan                      what would run, and why
@@ -42,7 +47,8 @@ class CommandFolder(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        return typer.main.get_command(import_module(f"variantforge.cli.{cmd_name}").app)
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        return typer.main.get_command(import_module(f"variantforge.cli.{module}").app)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:

@@ -54,21 +54,21 @@ def open_hub(
     )
 
 
-def confirm(out: Output, yes: bool, question: str) -> None:
-    """Returns when the user agrees, by ``--yes`` or at the terminal. Raises Refused otherwise."""
+def confirm(out: Output, yes: bool, question: str, refusal: str = "nothing was written to the Hub") -> None:
+    """Returns when the user agrees, by ``--yes`` or at the terminal. Raises Refused, with ``refusal``, otherwise."""
     if yes:
         return
     agree = f"{out.same_command} --yes"
     if not (sys.stdin.isatty() and out.is_terminal("stderr")):
         raise Refused(
-            "nothing was written to the Hub: nobody is here to say yes",
+            f"{refusal}: nobody is here to say yes",
             why=f"The question is: {question}",
             next=agree,
         )
     sys.stderr.write(f"{question} Only 'yes' is taken as yes: ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() != "yes":
-        raise Refused("nothing was written to the Hub: the answer was not yes", next=agree)
+        raise Refused(f"{refusal}: the answer was not yes", next=agree)
 
 
 class Progress:

@@ -29,7 +29,8 @@ def release_family(opened: Opened, out: Output, yes: bool) -> dict[str, Any]:
     journal = releases_of(opened.store)
     with releasing(opened.store) as stop:
         hub = open_hub(out, journal, stop)
-        plan = plan_release(desired_of(opened.plan, opened.store), hub)
+        desired = desired_of(opened.plan, opened.store)
+        plan = plan_release(desired, hub, adopt=journal.adopted(desired.index.repo))
         out.line()
         out.line(("Hub", "bold"), hub.endpoint)
         write_changes(out, plan)
@@ -98,7 +99,9 @@ def _compared(opened: Opened, decisions: Mapping[str, Decision], hub: Hub, findi
     publishing = [key for place, key in opened.plan.places.items() if place.stage == "publish"]
     if any(decisions[key].word == "run" for key in publishing):
         return HubState(hub.endpoint, findings, waiting=_waiting(opened, decisions, hub))
-    return HubState(hub.endpoint, findings, plan_release(desired_of(opened.plan, opened.store), hub))
+    desired = desired_of(opened.plan, opened.store)
+    adopted = releases_of(opened.store).adopted(desired.index.repo)
+    return HubState(hub.endpoint, findings, plan_release(desired, hub, adopt=adopted))
 
 
 def _waiting(opened: Opened, decisions: Mapping[str, Decision], hub: Hub) -> list[tuple[str, str, str]]:
