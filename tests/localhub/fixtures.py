@@ -36,5 +36,6 @@ def hub(_localhub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalH
     _localhub.reset()
     forget_xet_addresses()
     yield _localhub
+    _localhub.settle()
     assert _localhub.crashes == []
     assert _localhub.leaks == []

@@ -87,6 +87,7 @@ class Request:
         self.caller: Caller | None = None
         self._source = body
         self._body: bytes | None = None
+        self._read_to_end = False
 
     def arg(self, name: str, default: str = "") -> str:
         return self.query.get(name, [default])[0]
@@ -98,7 +99,9 @@ class Request:
         return self.arg(name).lower() in ("1", "true")
 
     def blocks(self) -> Iterator[bytes]:
-        """The body in blocks, whether it came with a length or chunked."""
+        """The body in blocks, whether it came with a length or chunked; what was read before is not told again."""
+        if self._read_to_end:
+            return
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             yield from self._chunks()
             return
@@ -110,6 +113,7 @@ class Request:
             left -= len(block)
             self.bytes_in += len(block)
             yield block
+        self._read_to_end = True
 
     def _chunks(self) -> Iterator[bytes]:
         while size := int(self._source.readline().split(b";")[0] or b"0", 16):
@@ -120,6 +124,12 @@ class Request:
             self._source.readline()
             yield block
         self._source.readline()
+        self._read_to_end = True
+
+    def drain(self) -> None:
+        """Takes what nobody read from the connection, lest it be read as the next request."""
+        for _ in self.blocks():
+            pass
 
     @property
     def body(self) -> bytes:

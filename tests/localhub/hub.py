@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import tempfile
@@ -56,6 +57,7 @@ class LocalHub:
         self._round = 0  # a client keeps open what it wrote by Xet, so each reset gives it another folder
         self.lock = threading.RLock()
         self.stopping = threading.Event()
+        self.hurry = threading.Event()  # no request hangs any longer
         self._routers = {"hub": Router(HUB_ROUTES), "storage": Router(STORAGE_ROUTES)}
         self._fresh()
         remember.load(self)
@@ -90,7 +92,8 @@ class LocalHub:
         self._time_passed = 0.0
 
     def reset(self) -> None:
-        """Back to an empty hub at the same addresses."""
+        """Back to an empty hub at the same addresses, once no request is under way."""
+        self.settle()
         with self.lock:
             for name in (*KINDS, "lfs", "xet"):
                 shutil.rmtree(self.data / name, ignore_errors=True)
@@ -98,6 +101,7 @@ class LocalHub:
 
     def stop(self) -> None:
         self.stopping.set()
+        self.hurry.set()
         for server in self._servers:
             server.stop()
         if not self._owns_data:
@@ -150,7 +154,8 @@ class LocalHub:
 
     def fault_for(self, request: Request) -> Fault | None:
         with self.lock:
-            return next((fault for fault in [f for f in self.faults if f.hits(request)]), None)
+            hits = [fault for fault in self.faults if fault.hits(request)]
+            return hits[0] if hits else None
 
     def slip_in(self, request: Request) -> None:
         """A stranger commits to the branch that a request is about."""
@@ -182,10 +187,12 @@ class LocalHub:
     def settle(self, timeout_s: float = 10) -> None:
         """Waits until no request is under way: a killed client leaves some behind. Raises TimeoutError."""
         end = time.monotonic() + timeout_s
+        self.hurry.set()
         while unfinished := [entry for entry in self.log if not entry.finished]:
             if time.monotonic() > end:
                 raise TimeoutError(f"still under way: {unfinished[0]}")
             time.sleep(0.005)
+        self.hurry.clear()
 
     @property
     def writes(self) -> list[LoggedRequest]:
@@ -232,7 +239,5 @@ def _token_of(request: Request) -> str | None:
     if kind.lower() == "bearer":
         return value.strip() or None
     if kind.lower() == "basic":
-        import base64
-
         return base64.b64decode(value).decode().partition(":")[2] or None
     return None

@@ -105,14 +105,13 @@ class Connection(BaseHTTPRequestHandler):
         if fault.kind == "refused":
             raise ConnectionCut
         if fault.kind == "timeout":
-            hub.stopping.wait(fault.hang_s)
+            hub.hurry.wait(fault.hang_s)
             raise ConnectionCut
         if fault.kind == "stale_head":
             hub.slip_in(request)
 
     def _send(self, reply: Reply, request: Request, fault: Fault | None, entry: LoggedRequest) -> None:
-        drained = sum(len(block) for block in request.blocks()) if request._body is None else 0
-        del drained  # a body nobody read must not be taken for the next request
+        request.drain()
         if fault is not None and fault.kind in ("truncated", "wrong_bytes"):
             reply = fault.spoil(reply)
         length = len(reply.body)

@@ -293,3 +293,13 @@ def test_parts_that_are_missing_or_changed_are_noticed(hub: LocalHub, api: HfApi
     assert not hub.storage.has(sha256)
     assert httpx2.post(upload["href"], json={"oid": sha256, "parts": parts}).status_code == 200
     assert hub.storage.open_path(sha256).read_bytes() == content
+
+
+def test_a_chunked_upload_does_not_swallow_the_next_request(hub: LocalHub, api: HfApi) -> None:
+    content = weights(100_000)
+    sha256 = hashlib.sha256(content).hexdigest()
+    address = objects(hub, "upload", sha256, len(content))["actions"]["upload"]["href"]
+    with httpx2.Client() as client:
+        for _ in range(2):
+            assert client.put(address, content=iter([content[:10], content[10:]])).status_code == 200
+    assert hub.storage.open_path(sha256).read_bytes() == content
