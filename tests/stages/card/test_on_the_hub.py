@@ -127,3 +127,15 @@ def test_the_snippet_of_the_family_page_fetches_the_commit_of_the_release(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "{}\n"
+
+
+@pytest.mark.parametrize("form", ["merged", "adapter", "gguf", "nf4"])
+def test_a_key_added_through_the_client_of_the_hub_changes_nothing_of_ours(form: str, family: Made) -> None:
+    from huggingface_hub import ModelCard
+
+    text = family.card("code", form)
+    card = ModelCard(text)  # reads the block, results included, and writes it in its own way
+    card.data["thumbnail"] = "x.png"
+    assert str(card) != text
+    assert managed(str(card)) == text
+    assert "thumbnail: x.png" in compose(text, str(card))
