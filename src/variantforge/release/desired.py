@@ -30,6 +30,8 @@ from variantforge.stages.stage import Place
 from variantforge.step import Artifact
 from variantforge.store.artifacts import Store
 
+_DESCRIPTION, _NOTE = 150, 500  # the most letters that the Hub takes for a collection, and for one item
+
 
 @dataclass(frozen=True)
 class File:
@@ -159,4 +161,13 @@ def _collection_of(facts: Mapping[str, Any] | None) -> CollectionRecord | None:
     if not facts:
         return None
     items = tuple(Item(item["repo"], item.get("note", "")) for item in facts["items"])
-    return CollectionRecord(facts["title"], facts.get("description", ""), items)
+    collection = CollectionRecord(facts["title"], facts.get("description", ""), items)
+    texts = [("description", collection.description, _DESCRIPTION), *(("note", item.note, _NOTE) for item in items)]
+    for what, text, most in texts:
+        if len(text) > most:
+            raise UsageError(
+                f"a {what} in the collection {collection.title!r} has {len(text)} letters; the Hub takes {most}",
+                why=text,
+                next="shorten 'description' of the family or of that variant in the family file",
+            )
+    return collection

@@ -107,6 +107,8 @@ class Fields:
         return Fields(self._values.get(key), self._at(key))
 
     def raw(self, key: str) -> Any:
+        if key not in self._values:
+            raise Unreadable(f"{self._at(key)} is missing")
         return self._values[key]
 
     def objects(self, key: str) -> list[Fields]:
