@@ -70,9 +70,9 @@ def preflight(hub: Hub, wish: Wish, store: Path) -> list[Finding]:
         account = hub.account()
         seen = _Seen(hub, wish, account, {repo: hub.repo(repo) for repo in wish.repos})
     except HubUnreachable as error:
-        return [Finding("hub account", "missing", error.what, "a release; all before it goes on", error.next)]
+        return [Finding("hub account", "missing", _told(error), "a release; all before it goes on", error.next)]
     except HubError as error:
-        return [Finding("hub account", "wrong", error.what, "a release", error.next)]
+        return [Finding("hub account", "wrong", _told(error), "a release", error.next)]
     return [
         _account(seen),
         *(list(_namespace(seen)) or _repos(seen)),
@@ -82,6 +82,10 @@ def preflight(hub: Hub, wish: Wish, store: Path) -> list[Finding]:
         _budget(seen),
         _room(wish, store),
     ]
+
+
+def _told(error: HubError) -> str:
+    return "; ".join([error.what, *error.why.splitlines()[:1]])
 
 
 def _account(seen: _Seen) -> Finding:

@@ -51,13 +51,13 @@ class Hub:
         stopping: Callable[[], bool] = lambda: False,
         budget: Budget | None = None,
         patience: Patience | None = None,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], None] | None = None,
         answer_s: float = ANSWER_S,
     ) -> None:
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
         self.budget = budget or Budget()
         self._credentials = Credentials(self.endpoint, token)
-        self._caller = Caller(patience=patience or Patience(), tell=tell, stopping=stopping, pause=pause)
+        self._caller = Caller(patience=patience or Patience(), tell=tell, stopping=stopping, pause=pause or time.sleep)
         Wire(self.budget, answer_s).install()
         self._api: HfApi | None = None
         self._account: Account | None = None

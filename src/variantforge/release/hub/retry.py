@@ -76,7 +76,7 @@ class Caller:
         patience: Patience,
         tell: Callable[[str], None],
         stopping: Callable[[], bool],
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], None],
     ) -> None:
         self._patience = patience
         self._tell, self._stopping, self._pause = tell, stopping, pause
@@ -199,7 +199,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _named(kind: type[HubError], error: BaseException, doing: str, next: str) -> HubError:
     response = getattr(error, "response", None)
     status = f"{response.status_code}" if response is not None else type(error).__name__
-    said = redacted(getattr(error, "server_message", None) or "").strip()[:500]
+    said = redacted(getattr(error, "server_message", None) or str(error).strip().partition("\n")[0]).strip()[:500]
     return kind(f"{doing}: the Hub answered {status}", why=said, next=next)
 
 
