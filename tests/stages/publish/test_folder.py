@@ -267,12 +267,49 @@ def test_files_people_edited_are_replaced_and_kept_under_another_name(tmp_path: 
     made_family = family(tmp_path)
     folder = published(made_family)
     text = (folder / "README.md").read_text()
-    (folder / "README.md").write_text("my own words")
+    edited = text.replace("Writes functions.", "Writes books.")
+    (folder / "README.md").write_text(edited)
     again(made_family, made_family.step("publish", "code", "merged"))
     assert (folder / "README.md").read_text() == text
     (kept,) = folder.glob("README.md.edited-*")
-    assert kept.read_text() == "my own words"
+    assert kept.read_text() == edited
     assert kept.name in made_family.notes[0]
+
+
+def test_what_people_write_around_our_part_of_a_card_stays_and_is_no_drift(tmp_path: Path) -> None:
+    made_family = family(tmp_path)
+    folder = published(made_family)
+    written = (folder / "README.md").read_text().replace("license:", "thumbnail: x.png\nlicense:") + "\nMy own words.\n"
+    (folder / "README.md").write_text(written)
+    assert stale(made_family, "code", "merged") == ""
+    newer = family(tmp_path, {"variants": {"code": {"description": "Writes books."}}})
+    published(newer)
+    text = (folder / "README.md").read_text()
+    assert "Writes books." in text
+    assert "thumbnail: x.png" in text
+    assert text.endswith("\nMy own words.\n")
+    assert newer.notes == []
+    assert stale(newer, "code", "merged") == ""
+    assert not list(folder.glob("README.md.edited-*"))
+
+
+def test_a_page_in_place_of_ours_is_kept_below_it(tmp_path: Path) -> None:
+    made_family = family(tmp_path)
+    folder = published(made_family)
+    (folder / "README.md").write_text("my own words")
+    assert "not what was published" in stale(made_family, "code", "merged")
+    again(made_family, made_family.step("publish", "code", "merged"))
+    assert (folder / "README.md").read_text() == made_family.card("code", "merged") + "\nmy own words\n"
+    assert stale(made_family, "code", "merged") == ""
+
+
+def test_a_page_that_is_no_text_is_kept_under_another_name(tmp_path: Path) -> None:
+    made_family = family(tmp_path)
+    folder = published(made_family)
+    (folder / "README.md").write_bytes(b"\xff\xfe")
+    again(made_family, made_family.step("publish", "code", "merged"))
+    assert (folder / "README.md").read_text() == made_family.card("code", "merged")
+    assert [path.read_bytes() for path in folder.glob("README.md.edited-*")] == [b"\xff\xfe"]
 
 
 def test_files_of_an_older_release_that_are_no_longer_made_go(tmp_path: Path) -> None:
@@ -462,12 +499,14 @@ def test_an_edited_page_is_replaced_and_kept(tmp_path: Path) -> None:
     made_family = family(tmp_path)
     root = all_published(made_family)
     text = (root / "README.md").read_text()
-    (root / "README.md").write_text("my own words")
+    edited = text.replace("Two variants", "Many variants")
+    (root / "README.md").write_text(edited + "\nMine.\n")
     assert stale(made_family, None, "family").startswith("published/README.md is not what was published")
     again(made_family, made_family.step("publish", None, "family"))
-    assert (root / "README.md").read_text() == text
+    assert (root / "README.md").read_text() == text + "\nMine.\n"
+    assert stale(made_family, None, "family") == ""
     (kept,) = root.glob("README.md.edited-*")
-    assert kept.read_text() == "my own words"
+    assert kept.read_text() == edited + "\nMine.\n"
 
 
 @pytest.mark.parametrize("release", ["first", "second"])

@@ -1,7 +1,8 @@
 """Publishing into a local folder: one folder per repo, built aside and moved in whole; the family page beside them.
 
 What somebody else put there is never overwritten: a folder without our manifest is refused; files added to ours
-are carried over; files of ours that were edited are replaced, and the edited ones kept under another name.
+are carried over; files of ours that were edited are replaced, and the edited ones kept under another name. What people
+write into a README.md outside of our markers stays where it is.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from variantforge.fsops import (
 )
 from variantforge.hashing import bytes_digest, file_digest, text_digest
 from variantforge.stages.card.repos import PAGE, PAGE_MANIFEST
+from variantforge.stages.publish.readme import is_as_published, with_peoples_words
 from variantforge.stages.publish.release import MANIFEST, Content, Digest, digest_of
 from variantforge.stages.stage import Desk
 from variantforge.step import Artifact, Step, StepContext
@@ -78,14 +80,14 @@ class Folder:
             make_folder(root)
             manifest = _page_manifest(context.step, page, facts)
             _keep_edited_page(root, page, context)
-            texts = {PAGE: page, PAGE_MANIFEST: manifest}
+            texts = {PAGE: with_peoples_words(page, root / PAGE), PAGE_MANIFEST: manifest}
             # A kill between the two: the first time, the manifest alone says that the place is ours; later, the new
             # page under the old manifest is known by being the one that is to be written.
             for name in (PAGE, PAGE_MANIFEST) if (root / PAGE_MANIFEST).exists() else (PAGE_MANIFEST, PAGE):
                 write_text(root / name, texts[name])
                 for left in _temps(root / name):
                     remove_tree(left)
-        return {"repo": None, "files": {name: digest_of(text) for name, text in texts.items()}}
+        return {"repo": None, "files": {PAGE: digest_of(page), PAGE_MANIFEST: digest_of(manifest)}}
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         files: dict[str, Digest] = artifact.facts["files"]
@@ -99,11 +101,12 @@ class Folder:
                 size_bytes = os.stat(at + name).st_size  # noqa: PTH116
             except OSError:
                 return f"{shown}/{name} is gone"
-            if size_bytes != digest["size_bytes"]:
+            if size_bytes != digest["size_bytes"] and not _written_around(at, name, digest):
                 return f"{shown}/{name} is not what was published ({size_bytes:,} bytes, not {digest['size_bytes']:,})"
         for name in files if is_page else (manifest,):
             with open(at + name, "rb", buffering=0) as file:
-                if bytes_digest(file.read()) != files[name]["sha256"]:
+                changed = bytes_digest(file.read()) != files[name]["sha256"]
+                if changed and not _written_around(at, name, files[name]):
                     return f"{shown}/{name} is not what was published"
         return ""
 
@@ -218,17 +221,25 @@ def _carry_over(before: Path | None, built: Path, files: Mapping[str, Content], 
         if name not in published and name not in files:
             added.append(name)
             link_or_copy(path, built / name)
-        elif name not in published or _differs(path, published[name]):
+        elif name not in published or _differs(path, name, published[name]):
             kept = f"{name}.edited-{file_digest(path)[:8]}"
             edited.append(kept)
             link_or_copy(path, built / kept)
+    if PAGE in files:
+        write_text(built / PAGE, with_peoples_words((built / PAGE).read_text(), before / PAGE))
     if added:
         context.note(f"kept what was added to {_folder(context.step).name}: {', '.join(added)}")
     if edited:
         context.note(f"replaced files that had been edited; the edited ones are kept as {', '.join(edited)}")
 
 
-def _differs(path: Path, digest: Digest) -> bool:
+def _written_around(folder: str, name: str, digest: Digest) -> bool:
+    return name == PAGE and is_as_published(Path(folder, name), digest["sha256"])
+
+
+def _differs(path: Path, name: str, digest: Digest) -> bool:
+    if _written_around(str(path.parent), name, digest):
+        return False
     size_bytes = path.stat().st_size
     return size_bytes != digest["size_bytes"] or (size_bytes <= _SMALL_BYTES and file_digest(path) != digest["sha256"])
 
@@ -265,12 +276,12 @@ def _page_manifest(step: Step, page: str, facts: Mapping[str, Any]) -> str:
 def _keep_edited_page(root: Path, page: str, context: StepContext) -> None:
     """An edited page is kept under another name; a foreign one is not touched. Raises PublishError for that."""
     there, manifest = root / PAGE, _manifest(root / PAGE_MANIFEST)
-    if not there.exists() or file_digest(there) == text_digest(page):
+    if not there.exists() or is_as_published(there, text_digest(page)):
         return
     if manifest.get("family") != context.step.params["family"]:
         problem = f"{there} is there already and is not the page of this family; it will not be overwritten"
         raise PublishError(problem, next="move it away, or choose another publish.path")
-    if file_digest(there) != manifest.get("files", {}).get(PAGE, {}).get("sha256"):
+    if not is_as_published(there, manifest.get("files", {}).get(PAGE, {}).get("sha256", "")):
         kept = root / f"{PAGE}.edited-{file_digest(there)[:8]}"
         link_or_copy(there, kept) if not kept.exists() else None
         context.note(f"{PAGE} had been edited; it is replaced, and the edited one kept as {kept.name}")
