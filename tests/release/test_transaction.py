@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,6 +204,25 @@ def test_a_release_json_that_somebody_spoilt_is_put_back(hub: LocalHub, tmp_path
     assert plan.record == plan.before
     apply(hub, desired(tmp_path), tmp_path)
     assert hub.read(INDEX, "release.json") == released
+    assert planned(hub, desired(tmp_path)).nothing_to_do
+    check_exposed(hub)
+
+
+def test_the_release_json_of_another_index_repo_is_not_obeyed(hub: LocalHub, tmp_path: Path) -> None:
+    apply(hub, desired(tmp_path), tmp_path)
+    hub.create_repo("models", "acme/copy")
+    hub.commit_as_stranger("acme/copy", {"release.json": hub.read(INDEX, "release.json")})
+    with pytest.raises(IntegrityError, match="is that of acme/toys"):
+        resume(client(hub), "acme/copy", journal(tmp_path))
+
+
+def test_a_file_that_is_stored_otherwise_is_the_same_file(hub: LocalHub, tmp_path: Path) -> None:
+    apply(hub, desired(tmp_path), tmp_path)
+    rules = hub.read(MERGED, ".gitattributes") + b"notes.txt filter=lfs diff=lfs merge=lfs -text\n"
+    hub.commit_as_stranger(MERGED, {".gitattributes": rules})
+    for content in (b"spoilt", WEIGHTS[MERGED]["notes.txt"]):
+        client(hub).commit(MERGED, "main", {"notes.txt": content}, message="x", parent=hub.repo(MERGED).head())
+    assert hub.repo(MERGED).files()["notes.txt"].sha256
     assert planned(hub, desired(tmp_path)).nothing_to_do
     check_exposed(hub)
 
@@ -510,3 +530,40 @@ def test_the_end_state_helper_sees_a_difference(hub: LocalHub, tmp_path: Path) -
     hub.commit_as_stranger(MERGED, {"x": b"x"})
     assert end_state(hub) != before
     check_whole(hub)
+
+
+@pytest.mark.slow
+def test_settings_and_tokenizer_are_loaded_from_what_the_hub_serves(
+    hub: LocalHub, tmp_path: Path, tiny_llama: Path
+) -> None:
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors")
+    files = {name: (tiny_llama / name).read_bytes() for name in names}
+    broken = desired(tmp_path / "broken", contents={MERGED: {**files, "tokenizer.json": b'{"version": "1.0"}'}})
+    with pytest.raises(IntegrityError, match=r"cannot be loaded from the Hub: AutoTokenizer"):
+        apply(hub, broken, tmp_path)
+    assert ("models", INDEX) not in hub.repos
+    apply(hub, desired(tmp_path, contents={MERGED: files}), tmp_path)
+    check_exposed(hub)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["429", "500", "503", "refused", "reply_lost", "timeout", "truncated", "403"])
+def test_a_fault_at_any_request_is_outlived_or_told_and_the_next_run_ends_equal(
+    hub: LocalHub, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    apply(hub, desired(tmp_path), tmp_path)
+    end, requests = end_state(hub), len(hub.log)
+    for nth in range(1, requests, 5):
+        hub.reset()
+        hub.faults.append(Fault("*", kind, nth=nth, hang_s=0.0))
+        store = tmp_path / f"{nth}"
+        try:
+            apply(hub, desired(tmp_path), store)
+        except (HubError, IntegrityError):
+            check_whole(hub)
+            apply(hub, desired(tmp_path), store)
+        check_exposed(hub)
+        assert end_state(hub) == end, f"{kind} at request {nth}"

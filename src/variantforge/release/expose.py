@@ -99,7 +99,8 @@ def _move(work: Work, record: Record, remote: RemoteRepo) -> None:
         except MovedHead:  # somebody writes there right now; what they wrote is kept
             head = work.hub.head(repo, record.branch)
             continue
-        work.journal.committed(record, repo, "expose", oid)
+        if files:
+            work.journal.committed(record, repo, "expose", oid)
         work.reporter.done("expose", repo, oid)
         return
     raise MovedHead(f"{record.branch} of {repo} does not hold still", next="run the same command again")

@@ -129,7 +129,14 @@ def read_record(hub: Hub, index_repo: str, revision: str) -> Record | None:
         data = hub.read(index_repo, revision, RELEASE)
     except NotOnHub:
         return None
-    return parse_record(data, f"{RELEASE} of {index_repo} at {revision[:12]}")
+    record = parse_record(data, f"{RELEASE} of {index_repo} at {revision[:12]}")
+    if record.index.repo != index_repo:
+        raise IntegrityError(
+            f"{RELEASE} of {index_repo} is that of {record.index.repo}",
+            why="The repo was renamed, or is a copy.",
+            next=f"release from {record.index.repo}, or take {RELEASE} away there to begin anew",
+        )
+    return record
 
 
 def standing(hub: Hub, index_repo: str, head: str, channel: Channel) -> Standing:

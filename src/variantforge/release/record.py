@@ -185,6 +185,10 @@ def _record(fields: Fields) -> Record:
         visibility=cast(Visibility, fields.one_of("visibility", "public", "private")),
         gated=cast(Gated, fields.one_of("gated", "no", "auto", "manual")),
     )
+    namespace = record.index.repo.partition("/")[0]
+    for repo in (*record.repos, *record.withheld):  # who may write here must not lead others to write elsewhere
+        if repo.partition("/")[0] != namespace:
+            raise Unreadable(f"{repo} is not of {namespace}")
     if fields.text("id") != record.id:
         raise Unreadable("its id does not belong to what it says: it was edited")
     return record
