@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Vf
+from tests.cli.test_release import to_hub  # noqa: F401
+from tests.localhub import LocalHub
 from variantforge.store.artifacts import Store
 
 
@@ -112,3 +114,14 @@ def test_a_gpu_without_a_torch_for_it_is_wrong(
     assert environment.device().state == "wrong"
     versions["torch"] = "2.13.0"
     assert environment.device().state == "ok"
+
+
+def test_a_family_that_is_released_to_the_hub_is_looked_at_there(vf: Vf, to_hub: LocalHub) -> None:  # noqa: F811
+    found = findings(vf)
+    assert found["hub account"]["found"] == "alice (write), member of acme"
+    assert found["repos"]["state"] == "ok"
+    assert to_hub.writes == []
+    to_hub.accounts.tokens.clear()
+    ended = vf("doctor")
+    assert ended.code == 1
+    assert "hub account: prevents a release\nnext: hf auth whoami" in ended.out

@@ -12,9 +12,9 @@ from pathlib import Path
 from variantforge.errors import HubError, HubUnreachable, NoAccess
 from variantforge.fsops import free_bytes
 from variantforge.refs import Ref
-from variantforge.release.hub import Account, Hub, RemoteRepo
+from variantforge.release.hub import Account, Hub, RemoteRepo, Verdict
 from variantforge.release.hub.access import RepoType, check_read, speaks_xet, uses_xet, verdict_on
-from variantforge.run.environment import Finding
+from variantforge.run.environment import Finding, State
 from variantforge.spec.family import FamilySpec, RowsDataset
 from variantforge.stages.card.repos import index_of, repos_of
 
@@ -68,7 +68,9 @@ def preflight(hub: Hub, wish: Wish, store: Path) -> list[Finding]:
     """Findings in the order of a release; ``wrong`` would stop it, ``missing`` may."""
     try:
         account = hub.account()
-        seen = _Seen(hub, wish, account, {repo: hub.repo(repo) for repo in wish.repos})
+        # an account's rights follow from its role; a CI job is trusted by each repo for itself
+        looked_at = wish.repos if account.kind == "oidc" else wish.repos[:1]
+        seen = _Seen(hub, wish, account, {repo: hub.repo(repo) for repo in looked_at})
     except HubUnreachable as error:
         return [Finding("hub account", "missing", _told(error), "a release; all before it goes on", error.next)]
     except HubError as error:
@@ -106,25 +108,30 @@ def _namespace(seen: _Seen) -> Iterator[Finding]:
 
 
 def _repos(seen: _Seen) -> Iterator[Finding]:
-    """One line for all that is well, one for each repo that is not."""
-    fine = 0
-    for name, there in seen.repos.items():
-        if there is None and not seen.hub.user_token():
-            if seen.account.kind == "oidc":
-                found = f"{name} is not there for this CI job, which cannot create it"
-                next = f"hf repos create {name} --private   (then add the job at {seen.hub.page(name)}/settings)"
-                yield Finding("repo", "wrong", found, "a release", next)
-            continue
-        verdict = seen.hub.may_write(name, exists=there is not None)
-        if verdict.allowed is False and seen.account.kind != "none":
-            yield Finding("repo", "wrong", f"{name}: {verdict.reason}", "a release", verdict.next)
-        else:
-            fine += verdict.allowed is not False
-            if verdict.allowed is None:
-                yield Finding("repo", "missing", f"{name}: {verdict.reason}", "a release, if it turns out not to be so")
-    new = sum(there is None for there in seen.repos.values())
-    if fine:
-        yield Finding("repos", "ok", f"{len(seen.repos) - new} there, {new} to be created")
+    """One line for all that is well, and one for each reason why some are not."""
+    if seen.account.kind == "none":
+        return
+    refused: dict[Verdict, list[str]] = {}
+    for name in seen.wish.repos:
+        verdict = _on_ci(seen, name) if seen.account.kind == "oidc" else verdict_on(seen.account, name)
+        if not verdict.allowed:
+            refused.setdefault(verdict, []).append(name)
+    for verdict, names in refused.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        state: State = "wrong" if verdict.allowed is False else "missing"
+        yield Finding("repo", state, f"{names[0]}{more}: {verdict.reason}", "a release", verdict.next)
+    if not refused:
+        yield Finding("repos", "ok", f"{len(seen.wish.repos)} may be written")
+
+
+def _on_ci(seen: _Seen, name: str) -> Verdict:
+    """A Trusted Publisher: each repo must be there and trust it, but for those that HF_TOKEN can create."""
+    if seen.repos[name]:
+        return seen.hub.may_write(name)
+    if seen.hub.user_token():
+        return Verdict(True, "HF_TOKEN creates it")
+    next = f"hf repos create {name} --private   (then add the job at {seen.hub.page(name)}/settings)"
+    return Verdict(False, "it is not there for this CI job, which cannot create it", next)
 
 
 def _collection(seen: _Seen) -> Iterator[Finding]:

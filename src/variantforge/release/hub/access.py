@@ -68,7 +68,7 @@ def may_write(hub: Hub, repo: str, *, exists: bool) -> Verdict:
         doing = f"asking whether {repo} may be written"
         hub.change(repo, doing, lambda api, token: api.auth_check(repo, write=True, token=token))
     except NoAccess as error:
-        return Verdict(False, error.why or error.what, error.next)
+        return Verdict(False, error.what, error.next)
     except NotOnHub:
         return verdict
     return Verdict(True, "the Hub says so")
