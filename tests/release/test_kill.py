@@ -110,7 +110,7 @@ def test_a_release_killed_at_some_requests_ends_as_if_it_was_not(
     hub: LocalHub, tmp_path: Path, wanted: Callable[[Path], Desired]
 ) -> None:
     end, requests = whole_run(hub, tmp_path, wanted)
-    for number in range(3, requests, requests // 5):
+    for number in range(20, requests, requests // 3):
         check_kill(hub, tmp_path, wanted, number, "after" if number % 2 else "before", end)
 
 

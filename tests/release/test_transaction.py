@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ from variantforge.errors import (
     Refused,
     UsageError,
 )
-from variantforge.release.hub import Hub
+from variantforge.release.hub import Budget, Hub
 from variantforge.release.planning import plan_release, plan_restore
 from variantforge.release.transaction import release, resume
 
@@ -368,12 +369,13 @@ def test_of_two_releases_at_once_one_wins_and_the_other_says_why(hub: LocalHub, 
 
 
 class Raced(Hub):
-    """A client before whose commit of release.json another release is made."""
+    """A client before whose commit to one repo another release is made."""
 
+    at = INDEX
     other: Callable[[], object] | None = None
 
     def commit(self, repo: str, branch: str, *args: Any, **kwargs: Any) -> str:
-        if (repo, branch) == (INDEX, "main") and self.other:
+        if repo == self.at and self.other:
             race, self.other = self.other, None
             race()
         return super().commit(repo, branch, *args, **kwargs)
@@ -390,6 +392,31 @@ def test_a_race_that_is_lost_at_the_last_moment_is_lost_all_the_same(hub: LocalH
     check_exposed(hub)
     assert [entry.status for entry in hub.log].count(412) == 1
     assert release_json(hub)["version"] == "1.2.0"
+
+
+def test_a_staging_branch_that_the_winner_took_away_is_told_as_a_lost_race(hub: LocalHub, tmp_path: Path) -> None:
+    apply(hub, desired(tmp_path), tmp_path)
+    speaker = Raced(hub.endpoint, hub.token)
+    plan = plan_release(desired(tmp_path, "1.1.0", NEW_WEIGHTS), speaker)
+    other = desired(tmp_path / "other", "1.2.0", changed(WEIGHTS, GGUF, "toys-code-Q8_0.gguf", b"eight better bits"))
+    speaker.at, speaker.other = MERGED, lambda: apply(hub, other, tmp_path / "other")
+    with pytest.raises(MovedHead, match=r"1\.2\.0 by alice"):
+        release(plan, speaker, journal(tmp_path))
+    check_exposed(hub)
+
+
+def test_the_hour_has_room_for_all_branches_before_the_first_one_moves(hub: LocalHub, tmp_path: Path) -> None:
+    waited: list[bool] = []
+
+    def tell(text: str) -> None:
+        assert "128 commits an hour" in text
+        waited.append(("models", INDEX) in hub.repos)
+
+    full = Budget([time.time() - 3590] * 122)
+    speaker = Hub(hub.endpoint, hub.token, tell, budget=full, pause=lambda seconds: None)
+    release(plan_release(desired(tmp_path), speaker), speaker, journal(tmp_path))
+    check_exposed(hub)
+    assert waited[0] is False
 
 
 def test_two_machines_with_the_same_wish_make_one_release(hub: LocalHub, tmp_path: Path) -> None:
@@ -512,7 +539,7 @@ def test_a_repo_that_was_deleted_is_made_anew(hub: LocalHub, tmp_path: Path) -> 
     assert planned(hub, desired(tmp_path)).nothing_to_do
 
 
-@pytest.mark.parametrize("nth", range(1, 8))
+@pytest.mark.parametrize("nth", [1, 4, 7])  # staged, decided, exposed
 def test_a_lost_answer_makes_no_second_commit(hub: LocalHub, tmp_path: Path, nth: int) -> None:
     fault = Fault("POST */commit/*", "reply_lost", nth=nth)
     hub.faults.append(fault)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from variantforge.errors import HubError, IntegrityError, MovedHead, NameTaken
+from variantforge.errors import HubError, IntegrityError, MovedHead
 from variantforge.release.commit import index_trailer
 from variantforge.release.hub import Content, CopyFrom, RemoteRepo
 from variantforge.release.parallel import each
@@ -156,14 +156,7 @@ def tag(work: Work, record: Record, repos: Iterable[str]) -> None:
 
     A tag that somebody moved is left where it is, and shown by every plan.
     """
-
-    def one(repo: str) -> None:
-        try:
-            work.hub.tag(repo, record.tag, record.repos[repo].commit)
-        except NameTaken as error:
-            work.reporter.note(f"{error.what}; this release means {record.repos[repo].commit[:12]}")
-
-    each(one, repos)
+    each(lambda repo: work.hub.tag(repo, record.tag, record.repos[repo].commit), repos)
     index = work.hub.repo(record.index.repo)
     if index is not None and record.tag not in index.tags:
         work.hub.tag(index.id, record.tag, _index_commit(work, record, index.branches[record.branch]))

@@ -107,7 +107,8 @@ def observe(
     records = {name: found.record for name, found in stand.items() if found.record}
     record = records.get(channel)
     tagged = _tagged(hub, remote, version, records.values()) if remote and version else None
-    names = dict.fromkeys([*repos, *(record.repos if record else ()), *(tagged.repos if tagged else ())])
+    named = [found for found in (tagged, *records.values()) if found and (found is record or found.version == version)]
+    names = dict.fromkeys([*repos, *(repo for found in named for repo in found.repos)])
     seen = each(lambda repo: _look(hub, snapshots, repo, channel, record), names)
     title = collection or (record.collection.title if record and record.collection else "")
     return Observed(

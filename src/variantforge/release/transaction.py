@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from variantforge.errors import UsageError
+from variantforge.errors import MovedHead, NotOnHub, UsageError
 from variantforge.release.commit import check_not_lost, commit_record
 from variantforge.release.expose import expose, tag
 from variantforge.release.hub import Hub
@@ -56,6 +56,8 @@ def release(
     staged = _prepare(work, plan)
     record = _with_commits(plan.record, staged)
     _complete_tags(work, plan)
+    work.check_stop()
+    hub.wait_for_room(plan.commits - len(plan.staged), f"releasing {record.family} {record.version}")
     decided = commit_record(work, plan, record)
     window_s = expose(work, decided)
     overtaken = stale_branches(plan.observed) if plan.before != decided else []
@@ -94,8 +96,12 @@ def _prepare(work: Work, plan: ReleasePlan) -> dict[str, str]:
     if not plan.staged:
         return {}
     check_not_lost(work, plan)
-    staged = stage(work, plan)
-    verify(work, plan, staged)
+    try:
+        staged = stage(work, plan)
+        verify(work, plan, staged)
+    except (NotOnHub, MovedHead):
+        check_not_lost(work, plan)  # a release that has won takes the staging branches of others away
+        raise
     return staged
 
 

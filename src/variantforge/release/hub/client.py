@@ -297,6 +297,12 @@ class Hub:
         """As ``ask``, with the token that holds for writing to this repo."""
         return self.ask(doing, lambda api: call(api, self._credentials.of_repo(repo)), landed)
 
+    def wait_for_room(self, commits: int, doing: str) -> None:
+        """Waits until the hour has room for that many commits: for those that must not be long apart."""
+        wait_s = self.budget.wait_s(commits)
+        if wait_s > 0:
+            self._caller.wait_for_room(wait_s, f"the limit of {self.budget.per_hour} commits an hour is reached", doing)
+
     def wait_for_commit(self, doing: str) -> None:
         """Waits until the hour has room for one more commit."""
         wait_s = self.budget.wait_s()
