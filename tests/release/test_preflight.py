@@ -127,8 +127,15 @@ def test_a_full_disk_is_told(ours: Hub, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_hub_that_is_down_prevents_the_release_alone(hub: LocalHub, speak: Speak) -> None:  # noqa: F811
     hub.faults.append(Fault("*", "503", nth=0))
     seen = found(speak(patience=Patience(3, 3)))
-    assert states(seen) == {"hub account": "missing"}
-    assert "503" in seen["hub account"].found
+    assert states(seen) == {"hub": "missing"}
+    assert "503" in seen["hub"].found
+
+
+def test_a_hub_that_breaks_down_halfway_loses_no_finding(hub: LocalHub, ours: Hub, speak: Speak) -> None:  # noqa: F811
+    hub.faults.append(Fault("GET */auth-check", "500", nth=0))
+    seen = found(speak(patience=Patience(3, 3)))
+    assert states(seen) == {"hub": "missing"}
+    assert (seen["hub account"].state, seen["repos"].state, seen["budget"].state) == ("ok", "ok", "ok")
 
 
 def test_what_a_family_needs_is_read_from_its_file() -> None:

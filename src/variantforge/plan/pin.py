@@ -20,6 +20,7 @@ from variantforge.errors import UsageError, VariantforgeError
 from variantforge.fsops import write_json
 from variantforge.hashing import file_digest, tree_digest
 from variantforge.plan.seen import SETTLED_NS, Seen, stamp
+from variantforge.redact import hush_logs, learn, redacted
 from variantforge.refs import Ref
 from variantforge.stages.base.files import pinned_files
 from variantforge.step import Pin
@@ -162,11 +163,13 @@ def _commit(ref: Ref, repo_type: RepoType) -> str:
     """The full commit behind a branch or tag. Raises UsageError with what to do without the Hub."""
     if ref.revision and _COMMIT.fullmatch(ref.revision):
         return ref.revision
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     revision = ref.revision or "main"
+    hush_logs()
     try:
+        learn(get_token() or "")
         sha = HfApi().repo_info(ref.name, revision=revision, repo_type=repo_type, timeout=20).sha
     except GatedRepoError:
         raise UsageError(
@@ -177,7 +180,7 @@ def _commit(ref: Ref, repo_type: RepoType) -> str:
     except RevisionNotFoundError:
         raise UsageError(f"{ref.name} has no revision '{revision}' on the Hub") from None
     except Exception as error:  # offline mode, no route, TLS, a proxy: the client raises many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        reason = (redacted(str(error)).strip().splitlines() or [type(error).__name__])[0][:160]
         download = f"hf download {ref.name} --repo-type {repo_type} --local-dir ./{ref.name.split('/')[-1]}"
         raise UsageError(
             f"the Hub cannot be asked which commit {ref.name}@{revision} is ({reason}). "

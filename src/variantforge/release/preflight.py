@@ -6,10 +6,10 @@ Reads the Hub; writes nothing. What cannot be known without writing is told as s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from variantforge.errors import HubError, HubUnreachable, NoAccess
+from variantforge.errors import HubError, HubUnreachable, NoAccess, NotOnHub
 from variantforge.fsops import free_bytes
 from variantforge.refs import Ref
 from variantforge.release.hub import Account, Hub, RemoteRepo, Verdict
@@ -61,29 +61,31 @@ class _Seen:
     hub: Hub
     wish: Wish
     account: Account
-    repos: Mapping[str, RemoteRepo | None] = field(default_factory=dict)
+    repos: Mapping[str, RemoteRepo | None]
 
 
 def preflight(hub: Hub, wish: Wish, store: Path) -> list[Finding]:
-    """Findings in the order of a release; ``wrong`` would stop it, ``missing`` may."""
+    """Findings in the order of a release; ``wrong`` would stop it, ``missing`` may. A Hub that fails is one of them."""
+    findings: list[Finding] = []
     try:
-        account = hub.account()
-        # an account's rights follow from its role; a CI job is trusted by each repo for itself
-        looked_at = wish.repos if account.kind == "oidc" else wish.repos[:1]
-        seen = _Seen(hub, wish, account, {repo: hub.repo(repo) for repo in looked_at})
+        findings.extend(_checked(hub, wish))
     except HubUnreachable as error:
-        return [Finding("hub account", "missing", _told(error), "a release; all before it goes on", error.next)]
+        findings.append(Finding("hub", "missing", _told(error), "a release; all before it goes on", error.next))
     except HubError as error:
-        return [Finding("hub account", "wrong", _told(error), "a release", error.next)]
-    return [
-        _account(seen),
-        *(list(_namespace(seen)) or _repos(seen)),
-        *_collection(seen),
-        *_reads(seen),
-        _transfer(seen),
-        _budget(seen),
-        _room(wish, store),
-    ]
+        findings.append(Finding("hub account", "wrong", _told(error), "a release", error.next))
+    return [*findings, _budget(hub, wish), _room(wish, store)]
+
+
+def _checked(hub: Hub, wish: Wish) -> Iterator[Finding]:
+    account = hub.account()
+    # an account's rights follow from its role; a CI job is trusted by each repo for itself
+    looked_at = wish.repos if account.kind == "oidc" else wish.repos[:1]
+    seen = _Seen(hub, wish, account, {repo: hub.repo(repo) for repo in looked_at})
+    yield _account(seen)
+    yield from list(_namespace(seen)) or _repos(seen)
+    yield from _collection(seen)
+    yield from _reads(seen)
+    yield _transfer(seen)
 
 
 def _told(error: HubError) -> str:
@@ -157,7 +159,7 @@ def _reads(seen: _Seen) -> Iterator[Finding]:
                 f"fetching the {kind}",
                 f"ask for access: {seen.hub.page(name, kind)}",
             )
-        except HubError as error:
+        except NotOnHub as error:
             yield Finding(kind, "wrong", f"{name}: {error.what}", f"fetching the {kind}", error.next)
         else:
             yield Finding(kind, "ok", f"{name} may be read")
@@ -174,10 +176,9 @@ def _transfer(seen: _Seen) -> Finding:
     return Finding("transfer", "ok", "Xet")
 
 
-def _budget(seen: _Seen) -> Finding:
-    wish, budget = seen.wish, seen.hub.budget
-    text = budget.estimate(wish.commits, wish.requests)
-    if wish.commits <= budget.left():
+def _budget(hub: Hub, wish: Wish) -> Finding:
+    text = hub.budget.estimate(wish.commits, wish.requests)
+    if wish.commits <= hub.budget.left():
         return Finding("budget", "ok", text)
     return Finding(
         "budget", "missing", text, "a release without waiting", "let it wait, or publish fewer repos at once"
