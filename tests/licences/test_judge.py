@@ -399,3 +399,9 @@ def test_what_public_allows_private_and_folder_allow(
     }
     assert by["folder"]
     assert by["private"] or not by["public"]
+
+
+def test_a_source_with_no_key_of_its_own_cannot_be_explained_only_replaced() -> None:
+    found = judge(Source("acme/other-base", ""), [], [], PUBLIC)
+    assert isinstance(found, Refused)
+    assert [reason.fix for reason in found.reasons] == ["use a base whose licence is known"]

@@ -145,7 +145,7 @@ def _creative_commons(plain: str) -> str:
 
 def made_of(model: str) -> str:
     """The licence of what a model was made of, as far as its name tells; '' when it does not."""
-    name = model.lower().rpartition("/")[2]
+    name = re.sub(r"[\s_]+", "-", model.lower().rpartition("/")[2])
     if _FROM_NOTHING.search(name):
         return ""
     return next((id for pattern, id in _MADE_OF if pattern.search(name)), "")
