@@ -95,7 +95,7 @@ def test_a_plan_tells_what_will_be_created_before_anything_ran(vf: Vf, to_hub: L
     ended = vf("plan")
     assert ended.code == 0, ended.err
     assert "alice" in ended.out
-    assert f"create  {CODE}  when the steps above have run" in ended.out
+    assert f"create  {CODE}  when its steps have run" in ended.out
     assert "about 5 commits of 128 an hour" in ended.out
     assert to_hub.writes == []
 
@@ -122,6 +122,15 @@ def test_other_content_under_a_released_version_is_refused(vf: Vf, to_hub: Local
     ended = vf("apply", "--yes")
     assert (ended.code, len(to_hub.writes)) == (2, written)
     assert "1.0.1" in ended.err
+
+
+def test_a_version_that_is_taken_is_told_before_anything_is_trained(vf: Vf, to_hub: LocalHub) -> None:
+    vf("apply", "--yes")
+    family("1.0.0", learning_rate="2.0e-4")
+    warning = "version 1.0.0 is released already and means that content for ever: write 'version: 1.0.1'"
+    assert f"warning: {warning}" in vf("plan").out
+    told = vf("apply", "--yes").err
+    assert told.index(warning) < told.index("train code")
 
 
 def test_what_a_stranger_changed_is_shown_and_put_back(vf: Vf, to_hub: LocalHub) -> None:
@@ -181,4 +190,5 @@ def test_a_token_that_may_not_write_is_told_before_the_work(vf: Vf, to_hub: Loca
     assert "wrong" in planned.out
     ended = vf("apply", "--yes")
     assert ended.code == 1
+    assert ended.err.index("warning:") < ended.err.index("train code")
     assert to_hub.writes == [] or all(it.status >= 400 for it in to_hub.writes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from variantforge.cli.hub_state import warn_early
 from variantforge.cli.options import (
     DEFAULT_FILE,
     EXAMPLES_HEADING,
@@ -83,17 +84,20 @@ def apply(
     A family that publishes to the Hub is released at the end, all repos as one, after a look and a question.
     """
     from variantforge.cli.lock import look_at_lock
+    from variantforge.plan.explain import explain
     from variantforge.run.runner import run_plan
 
     out: Output = ctx.obj
     opened = open_family(file, store, out, frozen=frozen)
     look_at_lock(opened, file, out, offline=offline, frozen=frozen)
-    selected = opened.plan.select(until=until, only=only or ())
+    selected, whole = opened.plan.select(until=until, only=only or ()), until is None and not only
+    if whole and not offline and opened.file.spec.publish.to == "hub":
+        warn_early(opened, explain(opened.plan, opened.store, selected=selected), out)
     with reporter_for(out) as reporter:
         report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter)
     write(out, opened, report)
     release, error = None, report.error
-    if _may_be_released(opened, report, whole=until is None and not only):
+    if _may_be_released(opened, report, whole=whole):
         try:
             release = release_family(opened, out, yes)
         except VariantforgeError as failure:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from variantforge.cli.hub_state import look_at_hub, write_hub
 from variantforge.cli.options import (
     DEFAULT_FILE,
     EXAMPLES_HEADING,
@@ -24,7 +25,6 @@ from variantforge.cli.options import (
     recall_family,
 )
 from variantforge.cli.output import Cell, Output
-from variantforge.cli.release import look_at_hub, write_hub
 from variantforge.cli.words import counted
 
 if TYPE_CHECKING:
