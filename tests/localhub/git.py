@@ -175,20 +175,30 @@ class Git:
 
     def refs(self) -> dict[str, str]:
         """Every ref with the object it names, packed ones included."""
-        found = {}
-        packed = self.path / "packed-refs"
-        for line in packed.read_text().splitlines() if packed.exists() else []:
-            if line[:1] not in ("#", "^"):
-                oid, _, ref = line.partition(" ")
-                found[ref] = oid
-        for file in (self.path / "refs").rglob("*"):
-            if file.is_file():
-                found[str(file.relative_to(self.path))] = file.read_text().strip()
+        found = self._packed()
+        for folder, _, names in os.walk(self.path / "refs"):
+            for name in names:
+                ref = os.path.relpath(os.path.join(folder, name), self.path)
+                if oid := self._loose(ref):
+                    found[ref] = oid
         return dict(sorted(found.items()))
 
     def ref(self, name: str) -> str | None:
-        file = self.path / name
-        return file.read_text().strip() if file.is_file() else self.refs().get(name)
+        return self._loose(name) or self._packed().get(name)
+
+    def _loose(self, name: str) -> str | None:
+        try:
+            return (self.path / name).read_text().strip()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):  # another thread took it away, or never was
+            return None
+
+    def _packed(self) -> dict[str, str]:
+        try:
+            lines = (self.path / "packed-refs").read_text().splitlines()
+        except FileNotFoundError:
+            return {}
+        rows = [line.partition(" ") for line in lines if line[:1] not in ("#", "^")]
+        return {ref: oid for oid, _, ref in rows}
 
     def set_ref(self, name: str, oid: str) -> None:
         target = self.path / name
@@ -198,8 +208,10 @@ class Git:
         os.replace(writing, target)
 
     def delete_ref(self, name: str) -> None:
-        if self.refs().get(name) is not None:
+        if name in self._packed():
             self.run("update-ref", "-d", name)
+        else:
+            (self.path / name).unlink(missing_ok=True)
 
     def peel(self, oid: str) -> str:
         """The commit that an annotated tag names; any other object as it is."""
