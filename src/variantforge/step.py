@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from variantforge.fsops import write_json
+from variantforge.fsops import read_small, write_json
 from variantforge.hashing import canonical_json, key_of_text
 
 FACTS = "facts.json"
@@ -48,7 +48,8 @@ class Step:
 
     @cached_property
     def key(self) -> str:
-        return key_of_text(self.text)
+        text = self.__dict__["text"] = canonical_json(self.identity)
+        return key_of_text(text)
 
     @cached_property
     def text(self) -> str:
@@ -78,7 +79,7 @@ class Artifact:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What the step found out (``facts.json``): JSON, without timings, equal for equal steps."""
-        facts: dict[str, Any] = json.loads((self.path / FACTS).read_bytes())
+        facts: dict[str, Any] = json.loads(read_small(f"{self.path}/{FACTS}"))
         return facts
 
     @property

@@ -85,7 +85,7 @@ def variantforge(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line (``sys.argv`` by default) and returns its exit code; never raises, but for SystemExit."""
-    gc.set_threshold(100_000)  # starting up makes many objects and no garbage: looking for it costs 5 %
+    gc.set_threshold(1_000_000)  # starting up makes many objects and no garbage: looking for it costs 5 %
     arguments = list(sys.argv[1:] if argv is None else argv)
     out = Output(arguments, _program())
     for stream in (sys.stdout, sys.stderr):

@@ -64,8 +64,9 @@ class Gate:
         if name is None or variant is None:
             _tell_problems(desk)
             return
+        evaluations = _evaluations(desk.family) if desk.family.gates else {}
         for subject in subjects(variant) if desk.family.gates else []:
-            demands = list(_demands(desk.family, subject)) if subject != BASE else []
+            demands = list(_demands(desk.family, evaluations, subject)) if subject != BASE else []
             inputs = _inputs(desk, name, subject, demands)
             if demands and inputs:
                 params = {"demands": [demand.identity for demand in demands]}
@@ -106,9 +107,8 @@ def _evaluations(family: FamilySpec) -> dict[str, Evaluation]:
     return {name: one for name, one in asked.items() if one}
 
 
-def _demands(family: FamilySpec, subject: str) -> Iterator[Demand]:
+def _demands(family: FamilySpec, evaluations: Mapping[str, Evaluation], subject: str) -> Iterator[Demand]:
     """The demands that apply to a subject: its evaluations have the metric, and what it is compared with has it too."""
-    evaluations = _evaluations(family)
     for gate in family.gates:
         title, _, wanted = gate.metric.rpartition(".")
         if title in evaluations and gate.vs != subject and (not gate.on or _on(gate.on, subject)):

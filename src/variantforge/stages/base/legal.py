@@ -5,6 +5,7 @@ So an agreement added to a model's folder reaches what is published and costs no
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from variantforge.errors import BaseError, IntegrityError
@@ -28,10 +29,15 @@ def plan_legal(desk: Desk, name: str, base: Step) -> None:
         desk.add(Place("base", name, LEGAL), Step("base", VERSION, LEGAL, pins={"model": base.pins["model"]}))
     elif base.method == "folder":
         desk.look(Path(at))
-        texts = legal_files(Path(at))
+        texts = _texts_in(at, Path(at).stat().st_mtime_ns)
         if texts and (pin := desk.pin_files(texts, key="base.model")):
             params = {"files": [path.name for path in texts]}
             desk.add(Place("base", name, LEGAL), Step("base", VERSION, LEGAL, params, pins={"texts": pin}))
+
+
+@lru_cache(maxsize=64)  # once, for the thousands of variants of one base
+def _texts_in(folder: str, changed_ns: int) -> list[Path]:
+    return legal_files(Path(folder))
 
 
 def legal_files(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from variantforge.fsops import (
     link_or_copy,
     make_folder,
     move_in,
+    read_small,
     remove_tree,
     temp_sibling,
     write_text,
@@ -92,8 +93,8 @@ class Folder:
     def stale(self, step: Step, artifact: Artifact) -> str:
         files: dict[str, Digest] = artifact.facts["files"]
         is_page = step.params["form"] == "family"
-        folder, manifest = (_root(step), PAGE_MANIFEST) if is_page else (_folder(step), MANIFEST)
-        shown, at = folder.name if is_page else f"{folder.parent.name}/{folder.name}", os.path.join(folder, "")
+        folder, _, manifest = _stands(step)
+        at, shown = os.path.join(folder, ""), "/".join(Path(folder).parts[-1 if is_page else -2 :])
         if not os.path.isdir(at):  # noqa: PTH112  a plan asks this of thousands of files: texts, not paths
             return f"{shown} is gone"
         for name, digest in files.items():
@@ -103,11 +104,10 @@ class Folder:
                 return f"{shown}/{name} is gone"
             if size_bytes != digest["size_bytes"] and not _written_around(at, name, digest):
                 return f"{shown}/{name} is not what was published ({size_bytes:,} bytes, not {digest['size_bytes']:,})"
-        for name in files if is_page else (manifest,):
-            with open(at + name, "rb", buffering=0) as file:
-                changed = bytes_digest(file.read()) != files[name]["sha256"]
-                if changed and not _written_around(at, name, files[name]):
-                    return f"{shown}/{name} is not what was published"
+        for name in files if is_page else (manifest.removeprefix(at),):
+            changed = bytes_digest(read_small(at + name)) != files[name]["sha256"]
+            if changed and not _written_around(at, name, files[name]):
+                return f"{shown}/{name} is not what was published"
         return ""
 
     def _refuse_foreign(self, step: Step) -> None:
