@@ -5,6 +5,7 @@
 <store>/scratch/<key>/       what a step keeps for its next try (checkpoints)
 <store>/damaged/             artifacts whose bytes changed, moved aside
 <store>/journal.sqlite  <store>/pins.json  <store>/lock
+<store>/plans/<…>.plan       the plan of a family file, for as long as nothing that it rests on changes
 """
 
 from __future__ import annotations
