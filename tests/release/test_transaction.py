@@ -314,6 +314,11 @@ def test_nothing_is_released_when_everything_was_refused(hub: LocalHub, tmp_path
         planned(hub, desired(tmp_path, contents={}, refused={MERGED: "no good"}))
 
 
+def test_a_record_that_could_not_be_read_back_is_never_written(hub: LocalHub, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match=r"release\.json that would be written cannot be used"):
+        planned(hub, desired(tmp_path, refused={"acme/toys-never": "x" * 5000}))
+
+
 def test_nothing_can_be_seen_before_the_release_is_decided(hub: LocalHub, tmp_path: Path) -> None:
     def look(number: int) -> None:
         decided = ("models", INDEX) in hub.repos and "release.json" in hub.repo(INDEX).files()
@@ -476,6 +481,15 @@ def test_a_rollback_restores_every_repo_and_keeps_people_words(hub: LocalHub, tm
     assert b"# The first page" in hub.read(INDEX, "README.md")
 
 
+def test_a_rollback_opens_nothing_that_was_closed_since(hub: LocalHub, tmp_path: Path) -> None:
+    apply(hub, desired(tmp_path), tmp_path)
+    apply(hub, desired(tmp_path, "1.1.0", NEW_WEIGHTS, visibility="private", gated="auto"), tmp_path)
+    restore(hub, "1.0.0", tmp_path)
+    check_exposed(hub)
+    assert (release_json(hub)["visibility"], release_json(hub)["gated"]) == ("private", "auto")
+    assert hub.repo(MERGED).private
+
+
 def test_after_a_rollback_the_newer_version_comes_back_without_an_upload(hub: LocalHub, tmp_path: Path) -> None:
     apply(hub, desired(tmp_path), tmp_path)
     wanted = desired(tmp_path, "1.1.0", NEW_WEIGHTS)
@@ -594,3 +608,12 @@ def test_a_fault_at_any_request_is_outlived_or_told_and_the_next_run_ends_equal(
             apply(hub, desired(tmp_path), store)
         check_exposed(hub)
         assert end_state(hub) == end, f"{kind} at request {nth}"
+
+
+def test_a_release_tells_its_lock_and_its_tools_and_neither_alone_makes_one(hub: LocalHub, tmp_path: Path) -> None:
+    apply(hub, desired(tmp_path, lock="c" * 64, tools={"trl": "1.16.0"}), tmp_path)
+    written = len(hub.writes)
+    assert release_json(hub)["lock"] == "c" * 64
+    assert release_json(hub)["tools"] == {"trl": "1.16.0"}
+    apply(hub, desired(tmp_path, lock="d" * 64, tools={"trl": "1.17.0"}), tmp_path)
+    assert len(hub.writes) == written

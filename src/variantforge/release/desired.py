@@ -31,6 +31,7 @@ from variantforge.step import Artifact
 from variantforge.store.artifacts import Store
 
 _DESCRIPTION, _NOTE = 150, 500  # the most letters that the Hub takes for a collection, and for one item
+_REASON = 2000  # letters of a refusal that are kept in release.json
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _refused(plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
         if place.stage == "publish" and place.variant:
             card = store.find(plan.steps[plan.places[Place("card", place.variant, place.name)]])
             if card is not None and card.refusal:
-                yield _repo(plan, place), card.refusal
+                yield _repo(plan, place), card.refusal[:_REASON]
 
 
 def _laid_out(plan: Plan, store: Store, place: Place) -> Artifact:

@@ -14,7 +14,7 @@ from variantforge.release.desired import Desired, DesiredRepo
 from variantforge.release.hub import Hub
 from variantforge.release.observed import Observed, ObservedRepo, observe
 from variantforge.release.parallel import each
-from variantforge.release.record import Channel, Index, Record, Released, tag_of
+from variantforge.release.record import RELEASE, Channel, Index, Record, Released, parse_record, tag_of
 from variantforge.release.snapshot import Snapshots
 from variantforge.release.versions import was_taken_back
 from variantforge.stages.card.managed import managed
@@ -82,6 +82,7 @@ def plan_release(desired: Desired, hub: Hub, *, adopt: Collection[str] = ()) -> 
     _refuse_foreign(desired, observed, adopt)
     record = _wished(desired, observed, snapshots)
     _refuse_taken_back(record, hub, observed)
+    parse_record(record.text.encode(), f"the {RELEASE} that would be written")  # never one that we could not read back
     staged = {repo: desired.repos[repo] for repo, released in record.repos.items() if released.commit == NOT_YET}
     page = {path: file.path.read_bytes() for path, file in desired.index.files.items()}
     return ReleasePlan(record, staged, page, observed, snapshots)
@@ -103,9 +104,23 @@ def plan_restore(hub: Hub, index_repo: str, version: str, channel: Channel) -> R
     if current is not None and current.version == version:
         record = current
     else:
-        replaced = current.version if current else ""
-        record = replace(source, channel=channel, before=current.id if current else "", supersedes=replaced)
+        record = _restored(source, observed)
     return ReleasePlan(record, {}, page_of(hub, source, observed), observed, snapshots)
+
+
+def _restored(source: Record, observed: Observed) -> Record:
+    """The content of a release as the next one of the channel.
+
+    Who may see it is as now: going back to a version that was public must not open what was closed since. A
+    candidate that is promoted brings its own settings.
+    """
+    current = observed.record
+    record = replace(source, channel=observed.channel)
+    if current is None:
+        return replace(record, before="", supersedes="")
+    if source not in observed.records.values():
+        record = replace(record, visibility=current.visibility, gated=current.gated)
+    return replace(record, before=current.id, supersedes=current.version)
 
 
 def _wished(desired: Desired, observed: Observed, snapshots: Snapshots) -> Record:
