@@ -16,7 +16,7 @@ from variantforge.release.observed import Observed, ObservedRepo, observe
 from variantforge.release.parallel import each
 from variantforge.release.record import RELEASE, Channel, Index, Record, Released, parse_record, tag_of
 from variantforge.release.snapshot import Snapshots
-from variantforge.release.versions import was_taken_back
+from variantforge.release.versions import is_newer, was_taken_back
 from variantforge.stages.card.managed import managed
 from variantforge.stages.card.repos import PAGE
 
@@ -111,14 +111,14 @@ def plan_restore(hub: Hub, index_repo: str, version: str, channel: Channel) -> R
 def _restored(source: Record, observed: Observed) -> Record:
     """The content of a release as the next one of the channel.
 
-    Who may see it is as now: going back to a version that was public must not open what was closed since. A
-    candidate that is promoted brings its own settings.
+    A newer one (a candidate that is promoted) brings its settings. Going back keeps those of now: it must not open
+    what was closed since.
     """
     current = observed.record
     record = replace(source, channel=observed.channel)
     if current is None:
         return replace(record, before="", supersedes="")
-    if source not in observed.records.values():
+    if not is_newer(source.version, current.version):
         record = replace(record, visibility=current.visibility, gated=current.gated)
     return replace(record, before=current.id, supersedes=current.version)
 
