@@ -100,12 +100,7 @@ def plan_restore(hub: Hub, index_repo: str, version: str, channel: Channel) -> R
     if source is None:
         raise _never_released(index_repo, version, observed)
     each(lambda repo: _check_commit(source, repo, snapshots), source.repos)
-    current = observed.record
-    if current is not None and current.version == version:
-        record = current
-    else:
-        record = _restored(source, observed)
-    return ReleasePlan(record, {}, page_of(hub, source, observed), observed, snapshots)
+    return ReleasePlan(_restored(source, observed), {}, page_of(hub, source, observed), observed, snapshots)
 
 
 def _restored(source: Record, observed: Observed) -> Record:
@@ -118,6 +113,8 @@ def _restored(source: Record, observed: Observed) -> Record:
     record = replace(source, channel=observed.channel)
     if current is None:
         return replace(record, before="", supersedes="")
+    if current.version == source.version:
+        return current
     if not is_newer(source.version, current.version):
         record = replace(record, visibility=current.visibility, gated=current.gated)
     return replace(record, before=current.id, supersedes=current.version)
