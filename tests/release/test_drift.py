@@ -60,8 +60,10 @@ def test_an_edited_card_and_a_deleted_file_are_named_with_who_did_it(released: L
     card, file = sorted(drift(released).findings, key=lambda finding: finding.kind, reverse=True)
     assert (card.kind, card.repo, card.paths, card.who) == ("edited_card", MERGED, ("README.md",), STRANGER)
     assert (file.kind, file.repo, file.paths, file.who) == ("deleted_file", MERGED, ("model.safetensors",), STRANGER)
-    assert card.drift and file.drift
-    assert card.since and card.next.startswith("vf apply")
+    assert card.drift
+    assert file.drift
+    assert card.since
+    assert card.next.startswith("vf apply")
 
 
 def test_apply_mends_what_drifted(released: LocalHub, tmp_path: Path) -> None:
@@ -125,9 +127,7 @@ def test_an_edited_release_json_is_drift_and_apply_puts_it_back(released: LocalH
 
 
 @pytest.mark.parametrize(("content", "kind"), [(b"{", "record_unreadable"), (None, "record_deleted")])
-def test_a_spoilt_release_json_hides_no_other_difference(
-    released: LocalHub, content: bytes | None, kind: str
-) -> None:
+def test_a_spoilt_release_json_hides_no_other_difference(released: LocalHub, content: bytes | None, kind: str) -> None:
     released.commit_as_stranger(INDEX, {"release.json": content, "README.md": None})
     released.commit_as_stranger(MERGED, {"notes.txt": None})
     assert kinds(drift(released)) == [("deleted_file", INDEX), ("deleted_file", MERGED), (kind, INDEX)]

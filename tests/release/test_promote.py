@@ -141,7 +141,9 @@ def test_an_apply_does_not_undo_a_rollback(hub: LocalHub, tmp_path: Path) -> Non
     apply(hub, desired(tmp_path, "1.1.0", NEW), tmp_path)
     rollback(hub, tmp_path, "1.0.0")
     written = len(hub.writes)
-    with pytest.raises(UsageError, match=r"1\.1\.0 was taken back: the channel stable was rolled back to 1\.0\.0") as no:
+    with pytest.raises(
+        UsageError, match=r"1\.1\.0 was taken back: the channel stable was rolled back to 1\.0\.0"
+    ) as no:
         planned(hub, desired(tmp_path, "1.1.0", NEW))
     assert "'version: 1.1.1'" in no.value.next
     assert "vf rollback 1.1.0" in no.value.next

@@ -163,7 +163,7 @@ def test_places_and_verified_commits_are_remembered(hub: LocalHub, lab: Lab) -> 
     store = Store(lab.folder / "fresh")
     lab.import_(hub, store=store)
     used = Journal(store.root / "journal.sqlite").used("quick")
-    assert {place for place in used} == {place for place in lab.plan.places if place.stage == "publish"}
+    assert set(used) == {place for place in lab.plan.places if place.stage == "publish"}
     assert all(used[place].key == lab.plan.places[place] for place in used)
     (past, *_) = journal(lab.folder).history("quick")
     assert (past["version"], past["phase"]) == ("1.2.0", "done")
@@ -184,7 +184,7 @@ def test_a_byte_that_is_not_the_released_one_is_refused(hub: LocalHub, lab: Lab)
 def test_a_release_that_no_longer_stands_is_refused(hub: LocalHub, lab: Lab) -> None:
     shutil.rmtree(hub.repo("acme/Small-code").path)
     hub.create_repo("models", "acme/Small-code")
-    with pytest.raises(IntegrityError, match="is not what 1.2.0 released"):
+    with pytest.raises(IntegrityError, match=r"is not what 1\.2\.0 released"):
         find_release(client(hub), INDEX)
 
 
@@ -195,7 +195,14 @@ def test_a_recipe_that_does_not_make_its_key_is_not_believed(hub: LocalHub, lab:
     data = hub.read("acme/Small-code", LINEAGE)
     assert step_of(parse_lineage(data, "")) is not None
     told = json.loads(data)
-    for spoilt in ({}, {"recipe": {}}, {"recipe": []}, {"made_from": {"card": "x"}}, {"step": 3}, {"repo": "acme/other"}):
+    for spoilt in (
+        {},
+        {"recipe": {}},
+        {"recipe": []},
+        {"made_from": {"card": "x"}},
+        {"step": 3},
+        {"repo": "acme/other"},
+    ):
         document = {key: value for key, value in told.items() if spoilt or key != "recipe"} | spoilt
         assert step_of(parse_lineage(json.dumps(document).encode(), "")) is None, spoilt
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from variantforge.release.record import Trailer
@@ -12,8 +14,8 @@ IN_ORDER += ["1.2.0", "1.10.0", "2.0.0-rc.1", "10.0.0"]
 
 
 def test_versions_have_the_precedence_of_semantic_versioning() -> None:
-    assert sorted(reversed(IN_ORDER), key=version_order) == IN_ORDER
-    assert all(is_newer(later, earlier) for earlier, later in zip(IN_ORDER, IN_ORDER[1:], strict=False))
+    assert sorted(IN_ORDER, key=version_order) == IN_ORDER
+    assert all(is_newer(later, earlier) for earlier, later in itertools.pairwise(IN_ORDER))
 
 
 def test_a_build_counts_for_nothing() -> None:
