@@ -40,6 +40,8 @@ RECORD = Record(
     supersedes="1.3.0",
     withheld={"acme/toys-never": "no good"},
     collection=CollectionRecord("Toys", "Small things", (Item("acme/toys-code", "take this"),)),
+    lock=SHA,
+    tools={"trl": "1.16.0"},
 )
 LINEAGE = Lineage("toys", "acme/toys-code", {"README.md": FileDigest(SHA, 3)}, {"form": "merged", "steps": {"a": "b"}})
 

@@ -314,6 +314,16 @@ def test_nothing_is_released_when_everything_was_refused(hub: LocalHub, tmp_path
         planned(hub, desired(tmp_path, contents={}, refused={MERGED: "no good"}))
 
 
+def test_a_gated_repo_is_never_open_to_all(hub: LocalHub, tmp_path: Path) -> None:
+    seen: set[tuple[bool, object]] = set()
+    hub.before = lambda number: seen.update(
+        (it.private, it.gated) for (_, name), it in hub.repos.items() if name != INDEX
+    )
+    apply(hub, desired(tmp_path, gated="manual"), tmp_path)
+    check_exposed(hub)
+    assert seen == {(True, False), (True, "manual"), (False, "manual")}
+
+
 def test_a_record_that_could_not_be_read_back_is_never_written(hub: LocalHub, tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match=r"release\.json that would be written cannot be used"):
         planned(hub, desired(tmp_path, refused={"acme/toys-never": "x" * 5000}))

@@ -113,5 +113,5 @@ def write_released(out: Output, report: ReleaseReport) -> None:
         ("released", "ok"),
         f"{record.family} {record.version} on {record.channel}: {counted(len(record.repos), 'repo')}",
     )
-    if report.wrote:
+    if report.window_s:
         out.line(f"the branches disagreed for {duration(report.window_s)}; whoever follows release.json saw none of it")

@@ -74,7 +74,7 @@ def _compared(opened: Opened, decisions: Mapping[str, Decision], hub: Hub, findi
     publishing = [key for place, key in opened.plan.places.items() if place.stage == "publish"]
     if any(decisions[key].word == "run" for key in publishing):
         return _waiting(opened, decisions, hub, findings)
-    desired = desired_of(opened.plan, opened.store)
+    desired = desired_of(opened.plan, opened.store, opened.lock)
     adopted = releases_of(opened.store).adopted(desired.index.repo)
     return HubState(hub.endpoint, findings, plan_release(desired, hub, adopt=adopted))
 

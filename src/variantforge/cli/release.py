@@ -22,7 +22,7 @@ def release_family(opened: Opened, out: Output, yes: bool) -> dict[str, Any]:
     journal = releases_of(opened.store)
     with releasing(opened.store) as stop:
         hub = open_hub(out, journal, stop)
-        desired = desired_of(opened.plan, opened.store)
+        desired = desired_of(opened.plan, opened.store, opened.lock)
         plan = plan_release(desired, hub, adopt=journal.adopted(desired.index.repo))
         out.line()
         out.line(("Hub", "bold"), hub.endpoint)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from variantforge.errors import PublishError, UsageError
 from variantforge.hashing import text_digest, tree_digest
 from variantforge.plan.build import Plan
 from variantforge.release.hub import RemoteFile, same
+from variantforge.release.lock.facts import tools
+from variantforge.release.lock.record import Lock
+from variantforge.release.lock.text import lock_digest
 from variantforge.release.record import (
     LINEAGE,
     Channel,
@@ -75,7 +79,9 @@ def _holds(there: Snapshot, path: str, file: File) -> bool:
 
 @dataclass(frozen=True)
 class Desired:
-    """``refused``: repo -> why a gate keeps it as it was. ``index``: the family page, without release.json."""
+    """``refused``: repo -> why a gate keeps it as it was. ``index``: the family page, without release.json.
+    ``lock`` and ``tools``: as in the record.
+    """
 
     family: str
     version: str
@@ -86,10 +92,15 @@ class Desired:
     index: DesiredRepo
     refused: Mapping[str, str]
     collection: CollectionRecord | None = None
+    lock: str = ""
+    tools: Mapping[str, str] = field(default_factory=dict)
 
 
-def desired_of(plan: Plan, store: Store) -> Desired:
-    """Raises UsageError when the family is not published to the Hub, PublishError when a repo is not laid out yet."""
+def desired_of(plan: Plan, store: Store, lock: Lock | None = None) -> Desired:
+    """``lock``: the one that the plan was laid out with.
+
+    Raises UsageError when the family is not published to the Hub, PublishError when a repo is not laid out yet.
+    """
     place = Place("publish", None, "family")
     page_step = plan.steps.get(plan.places.get(place, ""))
     if page_step is None or page_step.method != "hub":
@@ -110,6 +121,8 @@ def desired_of(plan: Plan, store: Store) -> Desired:
         index=_index_of(page),
         refused=refused,
         collection=_collection_of(page.facts.get("collection")),
+        lock=lock_digest(lock) if lock else "",
+        tools={"variantforge": metadata.version("variantforge"), **tools()},
     )
 
 

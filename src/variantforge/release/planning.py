@@ -138,10 +138,13 @@ def _wished(desired: Desired, observed: Observed, snapshots: Snapshots) -> Recor
         collection=desired.collection,
         visibility=desired.visibility,
         gated=desired.gated,
+        lock=desired.lock,
+        tools=desired.tools,
     )
     _refuse_taken(wished, known, observed)
     if current is not None and current.version == wished.version:
-        return replace(wished, before=current.before, supersedes=current.supersedes)
+        same = replace(wished, before=current.before, supersedes=current.supersedes)
+        return replace(same, lock=current.lock, tools=current.tools)
     replaced = current.version if current and known else ""
     return replace(wished, before=current.id if current else "", supersedes=replaced)
 

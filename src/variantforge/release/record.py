@@ -29,6 +29,7 @@ STAGING = "vf/"  # staging branches: vf/<release id>
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+([-+][A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*)?", re.ASCII)
 _ID = re.compile(r"(stable|candidate)-[\w.+-]{5,200}-[0-9a-f]{32}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _TRAILER = re.compile(rf"{TRAILER}: (?P<release>\S+) (?P<tree>[0-9a-f]{{64}})")
 
 
@@ -100,7 +101,10 @@ class CollectionRecord:
 @dataclass(frozen=True)
 class Record:
     """``release.json``. ``before``: id of the release this one follows on its channel ('': the first).
-    ``supersedes``: the version it takes back, for a rollback. ``withheld``: repo -> why it has never been released."""
+    ``supersedes``: the version it takes back, for a rollback. ``withheld``: repo -> why it has never been released.
+    ``lock``: digest of the lock it was made with ('': there was none), ``tools``: versions of what made it. They are
+    told, and are no part of what the release is: another version of a tool alone makes no release.
+    """
 
     family: str
     version: str
@@ -113,6 +117,8 @@ class Record:
     collection: CollectionRecord | None = None
     visibility: Visibility = "public"
     gated: Gated = "no"
+    lock: str = ""
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trees(self) -> dict[str, str]:
@@ -170,6 +176,7 @@ def _record(fields: Fields) -> Record:
     if fields.count("format") != FORMAT:
         raise Unreadable(f"its format is {fields.count('format')}; this program reads {FORMAT}")
     index, repos, withheld = fields.object("index"), fields.object("repos"), fields.object("withheld")
+    tools = fields.object("tools")
     index.only("repo", "files")
     files = index.object("files")
     record = Record(
@@ -184,6 +191,8 @@ def _record(fields: Fields) -> Record:
         collection=None if fields.raw("collection") is None else _collection(fields.object("collection")),
         visibility=cast(Visibility, fields.one_of("visibility", "public", "private")),
         gated=cast(Gated, fields.one_of("gated", "no", "auto", "manual")),
+        lock=fields.matching("lock", _DIGEST, "sha256", default=""),
+        tools={name: tools.text(name, most=100) for name in tools.names()},
     )
     namespace = record.index.repo.partition("/")[0]
     for repo in (*record.repos, *record.withheld):  # who may write here must not lead others to write elsewhere
