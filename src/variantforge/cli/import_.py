@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,21 +117,27 @@ def _family(file: Path, store: Path | None, found: Found, out: Output) -> _Famil
 
 
 def _lock(found: Found, family: _Family, out: Output) -> tuple[str, str]:
-    """``(path of the lock that was written, why none was)``: written where the plan makes the very steps that were
-    released, since their keys then prove that bases and data are those of the release."""
+    """``(what was written, why nothing was)``: written where the plan makes the very steps that were released, since
+    their keys then prove that bases and data are those of the release. release.json names the tools."""
     from variantforge.release.lock import lock_path
     from variantforge.release.lock.facts import now
     from variantforge.release.lock.record import Lock
-    from variantforge.release.lock.text import write_lock
+    from variantforge.release.lock.text import lock_digest, write_lock
 
-    path = lock_path(family.file.path)
+    path, record = lock_path(family.file.path), found.record
     if family.has_lock:
         return "", ""
     other = [part.repo for part in found.parts if part.step.key not in family.plan.steps]
     if other:
         return "", f"{shown(path)}: family file, bases or data are not those of the release for {', '.join(other)}"
-    write_lock(path, now(family.file.spec, family.plan, Lock(), tell=out.note))
-    return shown(path), ""
+    fresh = now(family.file.spec, family.plan, Lock(), tell=out.note)
+    tools = {name: version for name, version in record.tools.items() if name != "variantforge"}
+    lock = replace(fresh, tools=tools or fresh.tools)
+    write_lock(path, lock)
+    if lock_digest(lock) == record.lock:
+        return f"{shown(path)}: the very lock that {record.version} was made with", ""
+    was = "another lock" if record.lock else "none"
+    return f"{shown(path)}: what makes the same steps ({record.version} was made with {was})", ""
 
 
 def _adopt(out: Output, target: Target, hub: Hub, repos: Sequence[str], as_json: bool, file: Path) -> None:
@@ -176,7 +182,7 @@ def _write_end(
 ) -> None:
     out.line(("imported:", "ok"), f"{counted(fetched, 'repo')} into {shown(target.store.root)}")
     if locked:
-        out.line(("wrote", "bold"), f"{locked}; its tool versions are those of this machine: the Hub holds none")
+        out.line(("wrote", "bold"), locked)
     for text in missing:
         out.line(("missing:", "yellow"), text)
     if file is not None:
