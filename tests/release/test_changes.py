@@ -27,9 +27,10 @@ from variantforge.release.hub import (
     git_blob_oid,
 )
 from variantforge.release.observed import Observed, ObservedRepo
-from variantforge.release.planning import NOT_YET, next_free
+from variantforge.release.planning import NOT_YET
 from variantforge.release.record import LINEAGE, Index, Record, Released, parse_lineage
 from variantforge.release.snapshot import Snapshot, difference
+from variantforge.release.versions import next_free
 
 HEAD, STAGED = "1" * 40, "2" * 40
 

@@ -107,7 +107,7 @@ def _said_of(repo: str, there: ObservedRepo | None, decision: Decision) -> tuple
 
 def _taken(version: str, seen: Observed) -> str:
     """Better told before hours of training than after them."""
-    from variantforge.release.planning import next_free
+    from variantforge.release.versions import next_free
 
     if version not in seen.versions:
         return ""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from variantforge.errors import GateFailed, IntegrityError, Refused, UsageError
+from variantforge.errors import GateFailed, IntegrityError, UsageError
 from variantforge.hashing import text_digest
 from variantforge.release.changes import Changes, changes_of
 from variantforge.release.desired import Desired, DesiredRepo
 from variantforge.release.hub import Hub
-from variantforge.release.observed import Observed, ObservedRepo, observe
+from variantforge.release.observed import Observed, observe
 from variantforge.release.parallel import each
-from variantforge.release.record import RELEASE, Channel, Index, Record, Released, parse_record, tag_of
+from variantforge.release.record import RELEASE, Channel, Index, Record, Released, parse_record
+from variantforge.release.refusals import refuse_foreign, refuse_taken, refuse_taken_back
 from variantforge.release.snapshot import Snapshots
-from variantforge.release.versions import is_newer, was_taken_back
+from variantforge.release.versions import is_newer
 from variantforge.stages.card.managed import managed
 from variantforge.stages.card.repos import PAGE
 
@@ -79,9 +79,9 @@ def plan_release(desired: Desired, hub: Hub, *, adopt: Collection[str] = ()) -> 
         version=desired.version,
         collection=desired.collection.title if desired.collection else "",
     )
-    _refuse_foreign(desired, observed, adopt)
+    refuse_foreign(desired, observed, adopt)
     record = _wished(desired, observed, snapshots)
-    _refuse_taken_back(record, hub, observed)
+    refuse_taken_back(record, hub, observed)
     parse_record(record.text.encode(), f"the {RELEASE} that would be written")  # never one that we could not read back
     staged = {repo: desired.repos[repo] for repo, released in record.repos.items() if released.commit == NOT_YET}
     page = {path: file.path.read_bytes() for path, file in desired.index.files.items()}
@@ -141,7 +141,7 @@ def _wished(desired: Desired, observed: Observed, snapshots: Snapshots) -> Recor
         lock=desired.lock,
         tools=desired.tools,
     )
-    _refuse_taken(wished, known, observed)
+    refuse_taken(wished, known, observed)
     if current is not None and current.version == wished.version:
         same = replace(wished, before=current.before, supersedes=current.supersedes)
         return replace(same, lock=current.lock, tools=current.tools)
@@ -194,91 +194,6 @@ def page_of(hub: Hub, source: Record, observed: Observed) -> dict[str, bytes]:
                 next=f"look at {hub.page(source.index.repo)}/commits/{source.branch}",
             )
     return page
-
-
-def _refuse_foreign(desired: Desired, observed: Observed, adopt: Collection[str]) -> None:
-    """Raises Refused for repos that are neither ours nor empty nor adopted."""
-    theirs = [
-        (repo, whose)
-        for repo in desired.repos
-        if repo not in adopt and (whose := _whose(desired.family, repo, observed.repos[repo], observed.record))
-    ]
-    index = desired.index.repo
-    if index not in adopt and (whose := _whose_index(desired.family, observed)):
-        theirs.append((index, whose))
-    if theirs:
-        raise Refused(
-            "the Hub has repos of that name already, and this family has not made them",
-            why="\n".join(f"{repo} {whose}" for repo, whose in theirs),
-            next=f"vf import --adopt {theirs[0][0]}   # keeps its files, or choose another publish.namespace or .repo",
-        )
-
-
-def _whose(family: str, repo: str, there: ObservedRepo | None, record: Record | None) -> str:
-    """Whose repo it is, as a clause; '' when we may write there."""
-    if there is None or there.head is None or there.head.is_empty or (record and repo in record.repos):
-        return ""
-    if there.head.lineage is None:
-        return "holds files, and no variantforge.json"
-    owner = there.head.lineage.family
-    return "" if owner == family else f"belongs to the family '{owner}'"
-
-
-def _whose_index(family: str, observed: Observed) -> str:
-    owners = {record.family for record in observed.records.values()} - {family}
-    if owners:
-        return f"holds the releases of the family '{owners.pop()}'"
-    head = observed.index.head if observed.index else None
-    return "" if observed.records or head is None or head.is_empty else "holds files, and no release.json"
-
-
-def _refuse_taken(wished: Record, known: Record | None, observed: Observed) -> None:
-    """A version means one content for ever. Raises UsageError that names the next free one."""
-    if known is not None and wished.same_content(known):
-        return
-    free = next_free(wished.version, [*observed.versions, *(record.version for record in observed.records.values())])
-    if known is not None:
-        trees = {repo for repo, tree in {*wished.trees.items()} ^ {*known.trees.items()}}
-        raise UsageError(
-            f"version {wished.version} is released already, with other content",
-            why=f"Different now: {', '.join(sorted(trees)) or 'the family page'}. People pin versions, so each means "
-            "one content for ever.",
-            next=f"write 'version: {free}' in the family file",
-        )
-    states = {**observed.repos, observed.index_repo: observed.index}
-    tagged = sorted(repo for repo, there in states.items() if there and tag_of(wished.version) in there.tags)
-    if tagged:
-        raise UsageError(
-            f"the tag {tag_of(wished.version)} is there already in {', '.join(tagged)}, and is of no release",
-            why="Tags are never moved: people pin them.",
-            next=f"write 'version: {free}' in the family file, or take the tag away on the Hub",
-        )
-
-
-def _refuse_taken_back(wished: Record, hub: Hub, observed: Observed) -> None:
-    """A rollback was somebody's decision: no apply undoes it just because the family file was not touched since."""
-    current = observed.record
-    if current is None or wished.id == current.id or not was_taken_back(hub, observed, wished.version):
-        return
-    free = next_free(wished.version, [*observed.versions, *(record.version for record in observed.records.values())])
-    raise UsageError(
-        f"{wished.version} was taken back: the channel {wished.channel} was rolled back to {current.version}",
-        why="An apply does not undo a rollback: what comes next is a version of its own.",
-        next=f"write 'version: {free}' in the family file; or vf rollback {wished.version}   # as it was",
-    )
-
-
-def next_free(version: str, taken: Iterable[str]) -> str:
-    """The smallest patch above a version and all those taken that share its major and minor number."""
-    numbers = [_numbers(text) for text in (version, *taken) if re.match(r"\d+\.\d+\.\d+", text)]
-    major, minor, _ = _numbers(version)
-    patch = max(found[2] for found in numbers if found[:2] == (major, minor))
-    return f"{major}.{minor}.{patch + 1}"
-
-
-def _numbers(version: str) -> tuple[int, int, int]:
-    major, minor, patch = re.findall(r"\d+", version)[:3]
-    return int(major), int(minor), int(patch)
 
 
 def _never_released(index_repo: str, version: str, observed: Observed) -> UsageError:

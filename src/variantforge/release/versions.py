@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from variantforge.release.hub import Hub
 from variantforge.release.observed import Observed
@@ -52,3 +53,15 @@ def was_taken_back(hub: Hub, seen: Observed, version: str) -> bool:
     if current is None or not is_newer(version, current.version):
         return False
     return was_released(hub, seen, version)
+
+
+def next_free(version: str, taken: Iterable[str]) -> str:
+    """The smallest patch above a version and all those taken that share its major and minor number."""
+    numbers = [_numbers(text) for text in (version, *taken) if _PARTS.match(text)]
+    major, minor, _ = _numbers(version)
+    patch = max(found[2] for found in numbers if found[:2] == (major, minor))
+    return f"{major}.{minor}.{patch + 1}"
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    return version_order(version)[:3]
