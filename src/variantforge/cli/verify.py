@@ -75,12 +75,12 @@ def verify(
 
 def _write(out: Output, found: Audit) -> None:
     record = found.record
-    for repo in found.repos:
-        word = "wrong" if repo.faults else "ok"
-        told = f"{counted(repo.files, 'file')} at {repo.commit[:12]}, {size(repo.read_bytes)} read"
-        out.table([((f"{word:5}", word), repo.repo, told)])
-    word = "wrong" if found.index_faults else "ok"
-    out.table([((f"{word:5}", word), record.index.repo, f"release.json at {found.revision[:12]}")])
+    rows = [
+        (bool(it.faults), it.repo, f"{counted(it.files, 'file')} at {it.commit[:12]}, {size(it.read_bytes)} read")
+        for it in found.repos
+    ]
+    rows.append((bool(found.index_faults), record.index.repo, f"release.json at {found.revision[:12]}"))
+    out.table([(("wrong", "wrong") if wrong else ("ok", "ok"), repo, told) for wrong, repo, told in rows])
     if not found.faults:
         whole = f"{counted(len(found.repos), 'repo')}, {counted(found.files, 'file')}, {size(found.read_bytes)} read"
         out.line(("verified:", "ok"), f"{record.family} {record.version} is what it says: {whole}")

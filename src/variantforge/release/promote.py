@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from variantforge.errors import UsageError
 from variantforge.release.hub import Hub
-from variantforge.release.observed import Observed
+from variantforge.release.observed import Observed, observe
 from variantforge.release.planning import ReleasePlan, plan_restore
-from variantforge.release.record import Channel, Record
-from variantforge.release.versions import is_newer
+from variantforge.release.record import Channel, is_version
+from variantforge.release.snapshot import Snapshots
+from variantforge.release.versions import is_newer, version_order
 
 
 def plan_promotion(hub: Hub, index_repo: str, source: Channel, target: Channel) -> ReleasePlan:
@@ -17,9 +18,6 @@ def plan_promotion(hub: Hub, index_repo: str, source: Channel, target: Channel) 
     """
     if source == target:
         raise UsageError(f"{source} cannot be promoted to itself", next="vf promote candidate stable")
-    from variantforge.release.observed import observe
-    from variantforge.release.snapshot import Snapshots
-
     records = observe(hub, index_repo, source, Snapshots(hub)).records
     there, current = records.get(source), records.get(target)
     if there is None:
@@ -27,19 +25,14 @@ def plan_promotion(hub: Hub, index_repo: str, source: Channel, target: Channel) 
             f"{index_repo} has no release on its channel {source}",
             next=f"write 'channel: {source}' under publish in the family file, then vf apply",
         )
-    if current is not None and not _newer(there, current):
+    if current is not None and not is_newer(there.version, current.version):
+        back = f", or vf rollback {there.version}" if there.version != current.version else ""
         raise UsageError(
             f"{source} has nothing newer than {target}: {there.version} there, {current.version} here",
             why="Promotion goes forward; a rollback goes back.",
-            next=f"release a newer version to {source}, or vf rollback {there.version}"
-            if there.version != current.version
-            else f"release a newer version to {source}",
+            next=f"release a newer version to {source}{back}",
         )
     return plan_restore(hub, index_repo, there.version, target)
-
-
-def _newer(there: Record, current: Record) -> bool:
-    return not there.same_content(current) and is_newer(there.version, current.version)
 
 
 def plan_rollback(hub: Hub, index_repo: str, version: str, channel: Channel) -> ReleasePlan:
@@ -53,8 +46,5 @@ def plan_rollback(hub: Hub, index_repo: str, version: str, channel: Channel) -> 
 
 def versions_of(seen: Observed) -> list[str]:
     """Every version that the index repo knows, the oldest first."""
-    from variantforge.release.record import is_version
-    from variantforge.release.versions import version_order
-
     known = {*seen.versions, *(record.version for record in seen.records.values())}
     return sorted(filter(is_version, known), key=version_order)
