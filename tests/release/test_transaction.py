@@ -549,6 +549,14 @@ def test_a_version_that_was_never_released_cannot_be_restored(hub: LocalHub, tmp
     assert "1.0.0" in caught.value.why
 
 
+def test_a_tag_that_somebody_moved_restores_nothing_else(hub: LocalHub, tmp_path: Path) -> None:
+    apply(hub, desired(tmp_path), tmp_path)
+    apply(hub, desired(tmp_path, "1.1.0", NEW_WEIGHTS), tmp_path)
+    hub.repo(INDEX).git("tag", "-f", "v1.0.0", hub.repo(INDEX).head())
+    with pytest.raises(UsageError, match=r"tag v1\.0\.0 of acme/toys points at no release"):
+        restore(hub, "1.0.0", tmp_path)
+
+
 def test_a_repo_that_was_deleted_is_made_anew(hub: LocalHub, tmp_path: Path) -> None:
     apply(hub, desired(tmp_path), tmp_path)
     del hub.repos["models", GGUF]

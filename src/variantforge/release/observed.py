@@ -177,7 +177,8 @@ def _tagged(hub: Hub, remote: RemoteRepo, version: str, known: Iterable[Record])
     oid = remote.tags.get(tag_of(version))
     if oid is None or any(record.version == version for record in known):
         return None
-    return read_record(hub, remote.id, oid)
+    record = read_record(hub, remote.id, oid)
+    return record if record and record.version == version else None  # somebody may have moved the tag
 
 
 def _index(snapshots: Snapshots, remote: RemoteRepo, channel: Channel) -> ObservedRepo:

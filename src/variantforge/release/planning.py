@@ -13,7 +13,7 @@ from variantforge.release.desired import Desired, DesiredRepo
 from variantforge.release.hub import Hub
 from variantforge.release.observed import Observed, observe
 from variantforge.release.parallel import each
-from variantforge.release.record import RELEASE, Channel, Index, Record, Released, parse_record
+from variantforge.release.record import RELEASE, Channel, Index, Record, Released, parse_record, tag_of
 from variantforge.release.refusals import refuse_foreign, refuse_taken, refuse_taken_back
 from variantforge.release.snapshot import Snapshots
 from variantforge.release.versions import is_newer
@@ -197,5 +197,11 @@ def page_of(hub: Hub, source: Record, observed: Observed) -> dict[str, bytes]:
 
 
 def _never_released(index_repo: str, version: str, observed: Observed) -> UsageError:
+    if version in observed.versions:
+        return UsageError(
+            f"the tag {tag_of(version)} of {index_repo} points at no release of that version",
+            why="Somebody moved it, or set it.",
+            next=f"set it back on the Hub to the commit 'Release … {version}', then run the same command again",
+        )
     known = sorted({*observed.versions, *(record.version for record in observed.records.values())})
     return UsageError(f"{index_repo} has no release {version}", why=f"Released are: {', '.join(known) or 'none'}.")
