@@ -459,6 +459,20 @@ def test_a_decided_release_is_brought_to_its_end_from_a_machine_that_has_nothing
     assert len(hub.writes) == writes
 
 
+def test_a_release_interrupted_at_its_very_end_is_tidied_by_the_next_run(hub: LocalHub, tmp_path: Path) -> None:
+    apply(hub, desired(tmp_path), tmp_path)
+    wanted = desired(tmp_path, "1.1.0", NEW_WEIGHTS)
+    hub.faults.append(Fault(f"DELETE */{MERGED}/branch/*", "403"))
+    with pytest.raises(HubError):
+        apply(hub, wanted, tmp_path)
+    assert [branch for branch in hub.repo(MERGED).branches() if branch.startswith("vf/")]
+    plan = planned(hub, wanted)
+    assert (plan.changes.untidied, plan.nothing_to_do, plan.commits) == ((MERGED,), False, 0)
+    apply(hub, wanted, tmp_path)
+    check_exposed(hub)
+    assert planned(hub, wanted).nothing_to_do
+
+
 def test_an_interrupted_release_that_is_overtaken_still_gets_its_tags(hub: LocalHub, tmp_path: Path) -> None:
     hub.faults.append(Fault("POST */toys-code*/commit/main", "403", nth=2, times=9))
     with pytest.raises(HubError):

@@ -32,6 +32,7 @@ def write_changes(out: Output, plan: ReleasePlan) -> None:
     if changes.page or changes.record:
         rows.append((("index", "yellow"), plan.record.index.repo, _index(plan)))
     rows += [(("collection", "yellow"), "", sentence) for sentence in changes.collection]
+    rows += [(("tidy", "yellow"), repo, "the staging branch goes") for repo in changes.untidied]
     rows += [
         (("left", "dim"), repo, "is no part of the family any more; vf retire tells people where to go")
         for repo in changes.left
@@ -68,6 +69,7 @@ def changes_document(plan: ReleasePlan) -> dict[str, Any]:
         "collection": list(changes.collection),
         "page": list(changes.page),
         "left": list(changes.left),
+        "untidied": list(changes.untidied),
     }
 
 

@@ -10,7 +10,7 @@ from variantforge.hashing import text_digest
 from variantforge.release.desired import DesiredRepo
 from variantforge.release.hub import Commit, RemoteCollection, same
 from variantforge.release.observed import Observed, ObservedRepo
-from variantforge.release.record import LINEAGE, CollectionRecord, Item, Record
+from variantforge.release.record import LINEAGE, STAGING, CollectionRecord, Item, Record
 from variantforge.release.snapshot import Difference, Snapshot
 from variantforge.stages.card.managed import managed
 from variantforge.stages.card.repos import PAGE
@@ -117,6 +117,7 @@ class MovedTag:
 class Changes:
     """``page``: files of the index repo that are written. ``collection``: sentences. ``left``: repos of the release
     before that are no part of this one; they stay on the Hub as they are. ``record``: whether release.json is written.
+    ``untidied``: repos that still have the staging branch of this release, which was interrupted at its very end.
     """
 
     repos: tuple[RepoChange, ...]
@@ -127,6 +128,7 @@ class Changes:
     page: tuple[str, ...]
     record: bool
     left: tuple[str, ...]
+    untidied: tuple[str, ...] = ()
 
     @property
     def upload_bytes(self) -> int:
@@ -139,7 +141,7 @@ class Changes:
     @property
     def nothing(self) -> bool:
         """Whether the Hub is as it is wished: a release would write nothing."""
-        todo = (self.settings, self.missing_tags, self.collection, self.page, self.record)
+        todo = (self.settings, self.missing_tags, self.collection, self.page, self.record, self.untidied)
         return not any(todo) and all(isinstance(change.action, Unchanged) for change in self.repos)
 
 
@@ -155,6 +157,7 @@ def changes_of(record: Record, staged: Mapping[str, DesiredRepo], page: Mapping[
         page=_page_changes(page, seen.index),
         record=record != before or bool(seen.spoilt),
         left=tuple(sorted(set(before.repos if before else ()) - set(record.repos))),
+        untidied=tuple(_untidied(record, seen)) if record == before else (),
     )
 
 
@@ -224,6 +227,12 @@ def _moved_tags(record: Record, staged: Mapping[str, DesiredRepo], seen: Observe
         at = there.tags.get(record.tag) if there else None
         if at is not None and repo not in staged and at != released.commit:
             yield MovedTag(repo, record.tag, at, released.commit)
+
+
+def _untidied(record: Record, seen: Observed) -> Iterator[str]:
+    for repo in record.repos:
+        if (there := seen.repos.get(repo)) and f"{STAGING}{record.id}" in there.remote.branches:
+            yield repo
 
 
 def _page_changes(page: Mapping[str, bytes], index: ObservedRepo | None) -> tuple[str, ...]:
