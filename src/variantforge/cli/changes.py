@@ -120,7 +120,7 @@ def _of(action: Action) -> str:
             ]
             return f"{', '.join(words)}{_authors(action)}: put back as released"
         case Restore():
-            return f"back to {action.commit[:7]} of {action.since}, nothing to upload"
+            return f"as in {action.commit[:7]} of {action.since}, nothing to upload"
         case Unfinished():
             return "was interrupted; only the branch has to follow"
         case Unchanged():
