@@ -84,6 +84,14 @@ def test_each_change_is_laid_at_the_door_of_who_made_it(released: LocalHub) -> N
     assert found == {"edited_card": "alice", "changed_file": STRANGER}
 
 
+def test_a_change_under_many_later_commits_is_told_without_a_name(released: LocalHub) -> None:
+    released.commit_as_stranger(MERGED, {"notes.txt": b"mine"})
+    for number in range(25):
+        released.commit_as_stranger(MERGED, {"photo.txt": str(number).encode()})
+    found = next(finding for finding in drift(released).findings if finding.drift)
+    assert (found.kind, found.who) == ("changed_file", "")
+
+
 def test_words_of_people_foreign_files_and_their_commits_are_no_drift(released: LocalHub) -> None:
     card = released.read(ADAPTER, "README.md")
     released.commit_as_stranger(ADAPTER, {"README.md": card + b"\nWe like it.\n", "photo.txt": b"x"})

@@ -141,6 +141,10 @@ def test_a_repo_that_a_gate_kept_back_is_told_as_missing(hub: LocalHub, tmp_path
     assert lab.published == before
 
 
+def test_the_base_is_known_by_the_commit_that_adapters_name(hub: LocalHub, lab: Lab) -> None:
+    assert find_release(client(hub), INDEX).bases == {"acme/Small-135M": f"{'c0ffee' * 6}abcd"}
+
+
 def test_a_second_import_fetches_nothing(hub: LocalHub, lab: Lab) -> None:
     lab.lose()
     lab.import_(hub)

@@ -22,7 +22,7 @@ from variantforge.cli.options import (
     shown,
 )
 from variantforge.cli.output import Output
-from variantforge.cli.releases import Counting, IndexRepo, OfChannel, Target, target_of
+from variantforge.cli.releases import Counting, IndexRepo, OfChannel, Target, check_repo, target_of
 from variantforge.cli.words import counted, size
 from variantforge.errors import NotOnHub, UsageError
 
@@ -144,6 +144,8 @@ def _adopt(out: Output, target: Target, hub: Hub, repos: Sequence[str], as_json:
     from variantforge.release.snapshot import Snapshots
 
     journal, told = releases_of(target.store), []
+    for repo in repos:
+        check_repo(repo)
     for repo in repos:
         remote = hub.repo(repo)
         head = remote.branches.get("main") if remote else None

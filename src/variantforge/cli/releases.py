@@ -54,8 +54,7 @@ class Target:
 def target_of(file: Path, index: str | None, channel: ChannelName | None, store: Path | None, out: Output) -> Target:
     """Raises UsageError when there is neither ``--index`` nor a family file that publishes to the Hub."""
     if index is not None:
-        if not _is_repo(index):
-            raise UsageError(f"'{index}' is no repo on the Hub", next="write it as ORG/NAME, for example acme/quick")
+        check_repo(index)
         return Target(index, channel.value if channel else "stable", store_of(file, store))
     from variantforge.spec.load import load_family
 
@@ -74,14 +73,16 @@ def target_in(spec: FamilySpec, path: Path, channel: ChannelName | None, store: 
     return Target(index_of(spec), channel.value if channel else spec.publish.channel, store, spec)
 
 
-def _is_repo(text: str) -> bool:
+def check_repo(text: str) -> None:
+    """Raises UsageError for what cannot be the name of a repo on the Hub."""
     from variantforge.refs import Ref
 
     try:
         ref = Ref.parse(text)
     except ValueError:
-        return False
-    return ref.kind == "hub" and ref.revision is None
+        ref = Ref("path", text)
+    if ref.kind != "hub" or ref.revision is not None:
+        raise UsageError(f"'{text}' is no repo on the Hub", next="write it as ORG/NAME, for example acme/quick")
 
 
 class Counting(Progress):

@@ -10,7 +10,7 @@ import typer
 from variantforge.cli.hub import confirm, open_hub
 from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json
 from variantforge.cli.output import Output
-from variantforge.cli.releases import Yes, target_of
+from variantforge.cli.releases import Yes, check_repo, target_of
 from variantforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ def retire(
     out: Output = ctx.obj
     if undo and new_version:
         raise UsageError("--undo and --new-version exclude each other", next=out.command("retire", repo, "--undo"))
+    for name in (repo, new_version):
+        if name is not None:
+            check_repo(name)
     hub = open_hub(out)
     out.note(("looking", "bold"), f"at {repo} on {hub.endpoint}")
     other = "" if undo else new_version or _successor(hub, repo, file, out)
