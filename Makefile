@@ -7,7 +7,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow check fix golden bench clean
+.PHONY: help quickstart test test-slow check fix golden bench drill clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ golden: $(VENV)/.dev ## rewrite the golden texts and specs/schema.json, then loo
 bench: $(VENV)/.dev ## run the quick benchmarks; results go to benchmarks/results/
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/plan_scale.py
+
+drill: $(VENV)/.dev ## release, disturb and restore families on a local hub, thousands of times (ARGS=--tiny trains nothing real)
+	$(BIN)/python -m benchmarks.drill $(ARGS)
 
 clean: ## remove the environment and caches (stores and published folders stay)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .cache
