@@ -91,6 +91,14 @@ def test_a_release_is_shown_and_made_and_the_second_apply_writes_nothing(vf: Vf,
     assert "nothing to write" in again.out
 
 
+def test_show_tells_what_was_released_from_here(vf: Vf, to_hub: LocalHub) -> None:
+    assert "releases" not in vf("show").out
+    vf("apply", "--yes")
+    assert "1.0.0 (stable)  released" in vf("show").out
+    (told,) = json.loads(vf("show", "--json").out)["releases"]
+    assert (told["version"], told["phase"]) == ("1.0.0", "done")
+
+
 def test_a_plan_tells_what_will_be_created_before_anything_ran(vf: Vf, to_hub: LocalHub) -> None:
     ended = vf("plan")
     assert ended.code == 0, ended.err

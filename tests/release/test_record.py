@@ -56,6 +56,12 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert RECORD.text.endswith("}\n")
 
 
+def test_a_record_without_tools_is_read() -> None:
+    older = json.loads(RECORD.text)
+    del older["tools"], older["lock"]
+    assert parse(json.dumps(older)) == replace(RECORD, tools={}, lock="")
+
+
 words = st.text(max_size=20)
 repo_ids = st.text("abzABZ019_.-", min_size=1, max_size=9).map("acme/x{}".format)
 digests = st.text("0123456789abcdef", min_size=64, max_size=64)

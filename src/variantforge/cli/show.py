@@ -28,6 +28,7 @@ from variantforge.errors import UsageError
 
 if TYPE_CHECKING:
     from variantforge.spec.load import FamilyFile
+    from variantforge.store.artifacts import Store
     from variantforge.store.overview import Entry, Overview
 
 app = typer.Typer(**STYLE)
@@ -66,7 +67,7 @@ def show(
         hint = near(variant, names) or f" There are: {', '.join(names)}."
         raise UsageError(f"no variant '{variant}' in {path}.{hint}", next=again(out, "show", file))
     found = overview(shelf, family.spec.family)
-    document = _document(family, found, [variant] if variant else names)
+    document = {**_document(family, found, [variant] if variant else names), "releases": _releases(family, shelf)}
     if as_json:
         out.json({**document, "store": str(shelf.root)})
     write(out, document)
@@ -87,6 +88,17 @@ def write(out: Output, document: Mapping[str, Any]) -> None:
         out.line(("family", "bold"))
         _table(out, "published", [_published_row(one) for one in document["published"]])
     _table(out, "runs", [_run_row(run) for run in document["runs"]], indent=2)
+    _table(out, "releases", [_release_row(release) for release in document["releases"]], indent=2)
+
+
+def _releases(family: FamilyFile, store: Store) -> list[dict[str, Any]]:
+    """What this machine released to the Hub, newest first."""
+    if family.spec.publish.to != "hub":
+        return []
+    from variantforge.cli.hub import releases_of
+
+    journal = releases_of(store)
+    return journal.history(family.spec.family)[:5] if journal.path.exists() else []
 
 
 def _table(
@@ -108,6 +120,19 @@ def _metric_rows(metrics: list[dict[str, Any]]) -> Iterator[tuple[Cell, ...]]:
     for one in metrics:
         title, last = (one["metric"] if one["metric"] != last else ""), one["metric"]
         yield title, one["subject"], figure(one["value"]), _interval(one)
+
+
+def _release_row(release: Mapping[str, Any]) -> tuple[Cell, ...]:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release["changed"]))
+    window = release["window_s"]
+    told = f"branches disagreed for {duration(window)}" if window else ""
+    ended = {"done": "released", "lost": "another release was first"}.get(release["phase"], "unfinished")
+    return (
+        when,
+        f"{release['version']} ({release['channel']})",
+        (ended, "ok" if ended == "released" else "yellow"),
+        told,
+    )
 
 
 def _interval(one: Mapping[str, Any]) -> str:

@@ -176,7 +176,7 @@ def _record(fields: Fields) -> Record:
     if fields.count("format") != FORMAT:
         raise Unreadable(f"its format is {fields.count('format')}; this program reads {FORMAT}")
     index, repos, withheld = fields.object("index"), fields.object("repos"), fields.object("withheld")
-    tools = fields.object("tools")
+    tools = fields.object("tools") if "tools" in fields.names() else None  # told from 0.2 on
     index.only("repo", "files")
     files = index.object("files")
     record = Record(
@@ -192,7 +192,7 @@ def _record(fields: Fields) -> Record:
         visibility=cast(Visibility, fields.one_of("visibility", "public", "private")),
         gated=cast(Gated, fields.one_of("gated", "no", "auto", "manual")),
         lock=fields.matching("lock", _DIGEST, "sha256", default=""),
-        tools={name: tools.text(name, most=100) for name in tools.names()},
+        tools={name: tools.text(name, most=100) for name in tools.names()} if tools else {},
     )
     namespace = record.index.repo.partition("/")[0]
     for repo in (*record.repos, *record.withheld):  # who may write here must not lead others to write elsewhere
