@@ -65,7 +65,7 @@ def test_the_life_of_a_release(hub: LocalHub, tiny_llama: Path, tmp_path: Path) 
     written = len(hub.writes)
     imported = vf.json("import")
     assert (imported["fetched"], imported["missing"]) == (3, [])
-    assert imported["lock"] == "variantforge.lock: the very lock that 1.0.0 was made with"
+    assert imported["lock"] == {"path": "variantforge.lock", "same_as_released": True}
     assert (tmp_path / "variantforge.lock").read_text() == (tmp_path / "lock.before").read_text()
     planned = vf.json("plan")
     assert planned["summary"]["run"] == 0, planned

@@ -17,8 +17,9 @@ from tests.stages.publish.payloads import small
 from variantforge.errors import IntegrityError, Interrupted, OutOfSpace, Refused, UsageError
 from variantforge.plan.plan import Plan
 from variantforge.release.desired import desired_of
+from variantforge.release.found import find_release
 from variantforge.release.planning import plan_release
-from variantforge.release.rebuild import find_release, rebuild
+from variantforge.release.rebuild import rebuild
 from variantforge.release.transaction import release
 from variantforge.release.work import Silent
 from variantforge.stages.stage import Place
@@ -193,7 +194,7 @@ def test_a_release_that_no_longer_stands_is_refused(hub: LocalHub, lab: Lab) -> 
 
 
 def test_a_recipe_that_does_not_make_its_key_is_not_believed(hub: LocalHub, lab: Lab) -> None:
-    from variantforge.release.rebuild import step_of
+    from variantforge.release.found import step_of
     from variantforge.release.record import LINEAGE, parse_lineage
 
     data = hub.read("acme/Small-code", LINEAGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -28,8 +28,8 @@ from variantforge.errors import NotOnHub, UsageError
 
 if TYPE_CHECKING:
     from variantforge.plan.plan import Plan
+    from variantforge.release.found import Found
     from variantforge.release.hub import Hub
-    from variantforge.release.rebuild import Found
     from variantforge.spec.load import FamilyFile
 
 app = typer.Typer(**STYLE)
@@ -48,6 +48,14 @@ class _Family:
     file: FamilyFile
     plan: Plan
     has_lock: bool
+
+
+class _LockEnd(NamedTuple):
+    """``path``: where a lock was written ('': nowhere). ``same``: it is the very lock that the release names."""
+
+    path: str = ""
+    same: bool = False
+    told: str = ""
 
 
 @app.command("import", epilog=_EXAMPLES)
@@ -70,7 +78,8 @@ def import_(
     What the Hub does not hold (adapters of withheld repos,
     training data, measurements) is told; of those, apply makes only what it needs.
     """
-    from variantforge.release.rebuild import ASK_BYTES, find_release, rebuild
+    from variantforge.release.found import find_release
+    from variantforge.release.rebuild import ASK_BYTES, rebuild
 
     out: Output = ctx.obj
     target = target_of(file, index, channel, store, out)
@@ -91,11 +100,11 @@ def import_(
         missing = rebuild(
             found, target.store, journal, family.plan if family else None, Counting(out, "fetching"), stop
         )
-    locked, unlocked = _lock(found, family, out) if family else ("", "")
-    missing += [unlocked] if unlocked else []
+    lock = _lock(found, family, out) if family else _LockEnd()
+    missing += [lock.told] if lock.told and not lock.path else []
     if as_json:
-        out.json(_document(found, target, len(wanted), size_bytes, locked, missing))
-    _write_end(out, found, target, len(wanted), locked, missing, file if target.spec else None)
+        out.json(_document(found, target, len(wanted), size_bytes, lock, missing))
+    _write_end(out, found, target, len(wanted), lock, missing, file if target.spec else None)
 
 
 def _family(file: Path, store: Path | None, found: Found, out: Output) -> _Family:
@@ -116,8 +125,8 @@ def _family(file: Path, store: Path | None, found: Found, out: Output) -> _Famil
     return _Family(loaded, build_plan(loaded, resolver), has_lock=False)
 
 
-def _lock(found: Found, family: _Family, out: Output) -> tuple[str, str]:
-    """``(what was written, why nothing was)``: written where the plan makes the very steps that were released, since
+def _lock(found: Found, family: _Family, out: Output) -> _LockEnd:
+    """Written where the plan makes the very steps that were released, since
     their keys then prove that bases and data are those of the release. release.json names the tools."""
     from variantforge.release.lock import lock_path
     from variantforge.release.lock.facts import now
@@ -126,18 +135,19 @@ def _lock(found: Found, family: _Family, out: Output) -> tuple[str, str]:
 
     path, record = lock_path(family.file.path), found.record
     if family.has_lock:
-        return "", ""
+        return _LockEnd()
     other = [part.repo for part in found.parts if part.step.key not in family.plan.steps]
     if other:
-        return "", f"{shown(path)}: family file, bases or data are not those of the release for {', '.join(other)}"
+        told = f"{shown(path)}: family file, bases or data are not those of the release for {', '.join(other)}"
+        return _LockEnd(told=told)
     fresh = now(family.file.spec, family.plan, Lock(), tell=out.note)
     tools = {name: version for name, version in record.tools.items() if name != "variantforge"}
     lock = replace(fresh, tools=tools or fresh.tools)
     write_lock(path, lock)
     if lock_digest(lock) == record.lock:
-        return f"{shown(path)}: the very lock that {record.version} was made with", ""
+        return _LockEnd(shown(path), True, f"the very lock that {record.version} was made with")
     was = "another lock" if record.lock else "none"
-    return f"{shown(path)}: what makes the same steps ({record.version} was made with {was})", ""
+    return _LockEnd(shown(path), False, f"it makes the same steps; {record.version} was made with {was}")
 
 
 def _adopt(out: Output, target: Target, hub: Hub, repos: Sequence[str], as_json: bool, file: Path) -> None:
@@ -180,11 +190,11 @@ def _write_found(out: Output, found: Found, target: Target, size_bytes: int) -> 
 
 
 def _write_end(
-    out: Output, found: Found, target: Target, fetched: int, locked: str, missing: Sequence[str], file: Path | None
+    out: Output, found: Found, target: Target, fetched: int, lock: _LockEnd, missing: Sequence[str], file: Path | None
 ) -> None:
     out.line(("imported:", "ok"), f"{counted(fetched, 'repo')} into {shown(target.store.root)}")
-    if locked:
-        out.line(("wrote", "bold"), locked)
+    if lock.path:
+        out.line(("wrote", "bold"), f"{lock.path}: {lock.told}")
     for text in missing:
         out.line(("missing:", "yellow"), text)
     if file is not None:
@@ -194,7 +204,7 @@ def _write_end(
 
 
 def _document(
-    found: Found, target: Target, fetched: int, size_bytes: int, locked: str, missing: Sequence[str]
+    found: Found, target: Target, fetched: int, size_bytes: int, lock: _LockEnd, missing: Sequence[str]
 ) -> dict[str, Any]:
     record = found.record
     return {
@@ -207,6 +217,6 @@ def _document(
         "repos": [{"repo": part.repo, "step": part.step.key, "commit": part.there.oid} for part in found.parts],
         "fetched": fetched,
         "fetched_bytes": size_bytes,
-        "lock": locked,
+        "lock": {"path": lock.path, "same_as_released": lock.same},
         "missing": list(missing),
     }
