@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from variantforge import Resolver, build_plan, load_family
+from variantforge import Resolver, build_plan
 from variantforge.errors import VariantforgeError
+from variantforge.spec.load import read_family
 
 SPECS = Path(__file__).parents[1] / "specs"
 PLANNED = sorted(SPECS.glob("*.yaml"))
@@ -18,7 +19,7 @@ BROKEN = sorted((SPECS / "broken").glob("*.yaml"))
 def check(path: Path) -> str:
     """What a user is told of a family file; '' when nothing is wrong with it."""
     try:
-        build_plan(load_family(path), Resolver(cache=None))
+        build_plan(read_family(path), Resolver(cache=None))
     except VariantforgeError as error:
         return f"{error}\n"
     return ""

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.spec.family import SMALL, load
-from variantforge.errors import SpecError
+from tests.spec.family import SMALL
+from variantforge import Resolver, build_plan
+from variantforge.errors import SpecError, UsageError
+from variantforge.plan.pin import RepoType
+from variantforge.refs import Ref
 from variantforge.spec.inherit import in_order, inherit
+from variantforge.spec.load import load_family, read_family
+from variantforge.step import Pin
 
 SPECS = Path(__file__).parents[2] / "specs"
 FULL = (SPECS / "broken" / "many.yaml").read_text()
@@ -69,6 +75,7 @@ CRAFTED: dict[str, str | bytes] = {
     "a key named like a method": SMALL + "model_validate: 1\n__class__: 2\nmodel_config: 3\n",
     "directives": "%YAML 1.2\n%TAG ! tag:evil,2000:\n%FOO bar\n---\n" + SMALL,
     "many documents": "---\n" * 50_000,
+    "mistakes under keys that are none": SMALL.replace("  code:", "  1: {kind: !x y, 2: {a: *x}}\n  code:"),
     "format string in repo": SMALL + "publish: {repo: '{variant.__class__.__mro__}'}\n",
     "format index in repo": SMALL + "publish: {repo: '{variant[0]}{family!r:>999999999}'}\n",
     "wide format in repo": SMALL + "publish: {repo: '{variant:>2000000000}'}\n",
@@ -78,6 +85,24 @@ CRAFTED: dict[str, str | bytes] = {
 }  # fmt: skip
 
 
+class Offline(Resolver):
+    def pin(self, ref: Ref, repo_type: RepoType = "model") -> Pin:
+        if ref.kind == "hub":
+            raise UsageError(f"{ref} is on the Hub")
+        return super().pin(ref, repo_type)
+
+
+def write(folder: Path, data: str | bytes) -> Path:
+    (folder / "family.yaml").write_bytes(data if isinstance(data, bytes) else data.encode())
+    return folder / "family.yaml"
+
+
+def plan(path: Path) -> None:
+    file = read_family(path)
+    assert sorted(in_order(inherit(file.spec))) == sorted(file.spec.variants)
+    build_plan(file, Offline(cache=None))
+
+
 @pytest.mark.parametrize("name", CRAFTED)
 def test_a_crafted_file_is_refused_quickly_and_in_printable_words(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -85,7 +110,7 @@ def test_a_crafted_file_is_refused_quickly_and_in_printable_words(
     monkeypatch.chdir(tmp_path)
     started = time.process_time()
     with pytest.raises(SpecError) as caught:
-        load(tmp_path, CRAFTED[name])
+        plan(write(tmp_path, CRAFTED[name]))
     assert time.process_time() - started < 3.0  # what is not bounded takes minutes
     text = str(caught.value)
     assert all(line.isprintable() for line in text.splitlines())
@@ -94,16 +119,23 @@ def test_a_crafted_file_is_refused_quickly_and_in_printable_words(
 
 
 def read(folder: Path, data: str | bytes) -> None:
-    """Either a spec that can be planned, or a SpecError: anything else is raised and fails the test."""
+    """Either a plan, or a SpecError, and one that tells all that reading alone does: anything else fails the test."""
+    file = write(folder, data)
+    own, every = refusal(load_family, file), refusal(plan, file)
+    if own is not None:
+        assert every is not None
+        assert set(own.problems) <= set(every.problems)
+    if every is not None:
+        assert every.problems
+        assert all(line.isprintable() for line in str(every).splitlines())
+
+
+def refusal(step: Callable[[Path], object], file: Path) -> SpecError | None:
     try:
-        spec = load(folder, data).spec
+        step(file)
     except SpecError as error:
-        refused = error
-    else:
-        assert sorted(in_order(inherit(spec))) == sorted(spec.variants)
-        return
-    assert refused.problems
-    assert all(line.isprintable() for line in str(refused).splitlines())
+        return error
+    return None
 
 
 GATED = SMALL + "gates: [{metric: a.b, at_most: 1}]\nevaluate: {a: {evaluator: b}}\n"

@@ -158,11 +158,11 @@ def open_family(
     from variantforge.plan.build import build_plan
     from variantforge.plan.licensing import licences_of
     from variantforge.plan.pin import Resolver
-    from variantforge.spec.load import load_family
+    from variantforge.spec.load import read_family
 
     path = family_file(file, out)
-    loaded, shelf = load_family(path), store_of(path, store)
-    lock = _lock_of(loaded, out, file, frozen)
+    loaded, shelf = read_family(path), store_of(path, store)
+    lock = _lock_of(loaded, out, file, frozen and not loaded.complaints)
     resolver = Resolver(
         cache=shelf.root / "pins.json",
         hash_file=lambda path: _read_telling(path, out),

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from variantforge.errors import UsageError
+from variantforge.errors import UsageError, VariantforgeError
 from variantforge.plan.pin import RepoType, Resolver
 from variantforge.plan.plan import Plan
 from variantforge.refs import Ref
+from variantforge.spec.doubts import ANY, Doubts
 from variantforge.spec.family import FamilySpec
 from variantforge.spec.inherit import in_order, inherit
 from variantforge.spec.load import FamilyFile
+from variantforge.spec.yaml_events import KeyPath
 from variantforge.stages import PIPELINE, Place, stage
 from variantforge.step import Pin, Step
 
@@ -71,26 +73,77 @@ class Draft:
 
 
 def build_plan(file: FamilyFile, resolver: Resolver) -> Plan:
-    """Lays out the whole family. Raises SpecError with every problem that any stage found."""
+    """Lays out the whole family. Raises SpecError with every problem that any stage found, and those of the file."""
     family = inherit(file.spec)
-    problems: list[tuple[str, str]] = []
+    problems: dict[tuple[str, str], None] = {}
+    unsure = Unsure(file.doubts)
 
     def tell(key: str, text: str) -> None:
-        problems.append((key, text))
+        if not unsure.of(key):
+            problems[key, text] = None
 
     for source in file.sources:
         resolver.seen.look(source)
     draft = Draft(family, file.path.parent.resolve(), resolver, tell)
+    try:
+        _lay_out(draft, unsure)
+    except VariantforgeError:
+        if not file.complaints:  # a file with mistakes is told of those first
+            raise
+    if problems or file.complaints:
+        raise file.error(problems)
+    return Plan(family, draft.steps, draft.places)
+
+
+def _lay_out(draft: Draft, unsure: Unsure) -> None:
+    family = draft.family
     for name in in_order(family):
         draft.at_key = f"variants.{name}"
         for stage_name in PIPELINE:
+            if stage_name == "base" and unsure.of_base(family, name):
+                continue  # without a base, nothing is laid out that hangs on it
             stage(stage_name).plan(draft, name, family.variants[name])
     draft.at_key = ""
     for stage_name in PIPELINE:
         stage(stage_name).plan(draft, None, None)
-    if problems:
-        raise file.error(list(dict.fromkeys(problems)))
-    return Plan(family, draft.steps, draft.places)
+
+
+# What a problem told at these keys rests on, beside what stands there.
+_FILES: tuple[KeyPath, ...] = (("defaults", "quantize"), ("variants", ANY, "quantize"))
+_REPOS: tuple[KeyPath, ...] = (("family",), ("publish",), ("defaults", "train"), ("variants", ANY, "train"), *_FILES)
+_RESTS_ON: dict[str, tuple[KeyPath, ...]] = {
+    "gates": (("evaluate",), *_FILES),
+    "publish": _REPOS,
+    "publish.to": (),
+    "publish.namespace": (),
+}
+
+
+class Unsure:
+    """What cannot be said of a family file with mistakes: it may be another once they are mended."""
+
+    def __init__(self, doubts: Doubts) -> None:
+        self._doubts = doubts
+        self._keys = {key for key, parts in _RESTS_ON.items() if doubts.touch(parts)}
+        self._bases: set[str] = set()
+
+    def of(self, key: str) -> bool:
+        """Whether a problem at a key path may be none."""
+        if not self._doubts.parts:
+            return False
+        section = key.partition("[")[0]
+        of_all = section if section in _RESTS_ON else section.partition(".")[0]
+        return of_all in self._keys or self._doubts.about(key)
+
+    def of_base(self, family: FamilySpec, name: str) -> bool:
+        """Whether a variant's base is not known. Asked of the variant that it starts from first."""
+        if not self._doubts.parts:
+            return False
+        about, parent = self._doubts.about, family.variants[name].from_
+        own = about("base") or about(f"variants.{name}.base") or about(f"variants.{name}.from")
+        if own or parent in self._bases or (parent and parent not in family.variants):
+            self._bases.add(name)
+        return name in self._bases
 
 
 __all__ = ["Draft", "Plan", "build_plan"]

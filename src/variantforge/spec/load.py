@@ -15,6 +15,7 @@ from variantforge.errors import Problem, SpecError
 from variantforge.registry import near
 from variantforge.spec.complaints import complaints_of
 from variantforge.spec.crosscheck import cross_complaints
+from variantforge.spec.doubts import NO_DOUBTS, Doubts, understood
 from variantforge.spec.family import FamilySpec
 from variantforge.spec.places import Places
 from variantforge.spec.trainer_args import sources_read
@@ -27,12 +28,17 @@ MAX_PROBLEMS = 200  # told one by one; a file with more is broken in one place
 
 @dataclass(frozen=True)
 class FamilyFile:
-    """A family as written, and where each key of it stands. ``sources``: other files that checking it has read."""
+    """A family as written, and where each key of it stands. ``sources``: other files that checking it has read.
+
+    ``complaints``: what is wrong with it; ``doubts``: the parts that ``spec`` therefore does not tell as written.
+    """
 
     spec: FamilySpec
     path: Path
     places: Places
     sources: tuple[Path, ...] = ()
+    complaints: tuple[Complaint, ...] = ()
+    doubts: Doubts = NO_DOUBTS
 
     def where(self, key: str) -> str:
         """``"family.yaml:17:5"`` for a key path; the nearest parent's place when the key itself is not written."""
@@ -41,14 +47,24 @@ class FamilyFile:
     def problem(self, key: str, text: str) -> Problem:
         return Problem(self.where(key), key, text)
 
-    def error(self, found: Iterable[tuple[str, str]]) -> SpecError:
-        """One error for all that was found, as (key path, sentence): in the order of the file."""
-        marks = ((self.places.mark(self.places.path_of(key)), self.problem(key, text)) for key, text in found)
-        return _told(self.path, list(marks))
+    def error(self, found: Iterable[tuple[str, str]] = ()) -> SpecError:
+        """One error for the complaints and all that was found, as (key path, sentence): in the order of the file."""
+        marks = [(complaint.mark, self.places.problem(complaint)) for complaint in self.complaints]
+        marks += [(self.places.mark(self.places.path_of(key)), self.problem(key, text)) for key, text in found]
+        return _told(self.path, marks)
 
 
 def load_family(path: Path) -> FamilyFile:
     """Reads and checks a family file. Raises SpecError with all its problems, in the order of the file."""
+    file = read_family(path)
+    if file.complaints:
+        raise file.error()
+    return file
+
+
+def read_family(path: Path) -> FamilyFile:
+    """Reads a family file as far as it can be understood, for ``build_plan`` to tell its complaints with its own.
+    Raises SpecError when it has not the shape of a family, or has a great many complaints."""
     try:
         text = _read_text(path)
     except Unreadable as stop:
@@ -60,14 +76,18 @@ def load_family(path: Path) -> FamilyFile:
         raise _spec_error(path, complaints)
     places = Places(str(path), root)
     spec: FamilySpec | None = None
+    doubts = NO_DOUBTS
     try:
         spec = FamilySpec.model_validate(root.value, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         complaints += complaints_of(error, places)
     complaints += cross_complaints(places)
     if complaints or spec is None:
-        raise _spec_error(path, complaints)
-    return FamilyFile(spec, path, places, tuple(sources_read()))
+        known = understood(root.value, complaints) if len(complaints) <= MAX_PROBLEMS else None
+        if known is None:
+            raise _spec_error(path, complaints)
+        spec, doubts = known
+    return FamilyFile(spec, path, places, tuple(sources_read()), tuple(complaints), doubts)
 
 
 def _not_a_family(root: Node) -> Complaint:

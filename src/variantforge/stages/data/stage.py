@@ -51,7 +51,9 @@ class DataStage:
 
     def _rows(self, desk: Desk, dataset: str) -> Step | None:
         place = Place("data", None, dataset)
-        section = desk.family.datasets[dataset]
+        section = desk.family.datasets.get(dataset)
+        if section is None:
+            return None  # that it is nowhere was told when the file was read
         if step := desk.step(place):
             return step
         pinned = _pinned(desk, dataset, section)
