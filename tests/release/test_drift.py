@@ -106,7 +106,10 @@ def test_changed_settings_and_moved_tags_are_drift(released: LocalHub) -> None:
     released.repo(GGUF).gated = "auto"
     store = released.repo(ADAPTER).store
     store.set_ref("refs/tags/v1.0.0", released.repo(ADAPTER).commits("main")[-1].oid)
-    assert kinds(drift(released)) == [("gated", GGUF), ("moved_tag", ADAPTER), ("visibility", MERGED)]
+    first = released.repo(INDEX).commits("main")[-1].oid
+    released.repo(INDEX).store.set_ref("refs/tags/v1.0.0", first)
+    found = [("gated", GGUF), ("moved_tag", INDEX), ("moved_tag", ADAPTER), ("visibility", MERGED)]
+    assert kinds(drift(released)) == sorted(found)
 
 
 def test_a_missing_repo_a_missing_tag_and_a_lost_commit_are_drift(released: LocalHub) -> None:
@@ -161,6 +164,19 @@ def test_the_collection_is_compared(released: LocalHub) -> None:
 def test_a_collection_that_was_taken_away_is_drift(released: LocalHub) -> None:
     released.collections.clear()
     assert kinds(drift(released)) == [("collection_missing", "")]
+
+
+def test_a_collection_under_another_title_is_found_again(released: LocalHub) -> None:
+    (collection,) = released.collections.values()
+    collection["title"] = "Playthings"
+    (found,) = drift(released).findings
+    assert (found.kind, "'Toys' is called 'Playthings' now" in found.what) == ("collection_title", True)
+
+
+def test_words_of_people_on_the_page_are_no_drift(released: LocalHub) -> None:
+    page = released.read(INDEX, "README.md")
+    released.commit_as_stranger(INDEX, {"README.md": page + b"\nWe like them.\n"})
+    assert kinds(drift(released)) == [("moved_branch", INDEX), ("people_text", INDEX)]
 
 
 def test_a_retired_repo_is_no_drift(released: LocalHub, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from variantforge.release.observed import read_record
 from variantforge.release.parallel import each
 from variantforge.release.record import FileDigest, Lineage, Record, is_version, tag_of
 from variantforge.release.snapshot import Snapshot, Snapshots
+from variantforge.release.versions import version_order
 from variantforge.release.work import Reporter, Silent
 from variantforge.stages.card.repos import PAGE
 
@@ -125,7 +126,8 @@ def _release(hub: Hub, index_repo: str, version: str) -> tuple[RemoteRepo, str, 
     revision = remote.tags.get(tag_of(version)) if version else remote.branches.get("main")
     record = read_record(hub, index_repo, revision) if revision else None
     if revision is None or record is None:
-        known = ", ".join(sorted(tag[1:] for tag in remote.tags if tag[:1] == "v" and is_version(tag[1:])))
+        tags = [tag[1:] for tag in remote.tags if tag[:1] == "v" and is_version(tag[1:])]
+        known = ", ".join(sorted(tags, key=version_order))
         raise UsageError(
             f"{index_repo} holds no release{f' {version}' if version else ''}",
             why=f"Released are: {known or 'none'}.",

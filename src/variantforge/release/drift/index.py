@@ -14,7 +14,7 @@ from variantforge.release.drift.repos import Look, moved_tag_back, settings_of_i
 from variantforge.release.hub import Commit, Hub, RemoteCollection
 from variantforge.release.observed import Observed, read_record
 from variantforge.release.record import RELEASE, Channel, Record
-from variantforge.stages.card.managed import new_version
+from variantforge.stages.card.managed import managed, new_version
 from variantforge.stages.card.repos import PAGE
 
 
@@ -102,6 +102,8 @@ def _page(look: Look, index: IndexLook) -> Iterator[Finding]:
         yield Finding("foreign_file", repo, f"holds files of other people: {', '.join(foreign)}", foreign)
     if other := new_version(head.readme or ""):
         yield Finding("retired", repo, f"sends its readers to {other}", next=f"vf retire {repo} --undo")
+    elif head.readme and head.card == look.record.index.files.get(PAGE) and managed(head.readme) != head.readme:
+        yield Finding("people_text", repo, "people have added to the page; it is kept", (PAGE,))
 
 
 def _digest(look: Look, repo: str, oid: str, path: str) -> str:
@@ -146,11 +148,12 @@ def collection_findings(look: Look) -> Iterator[Finding]:
 
 
 def _missing_collection(look: Look, title: str) -> Finding:
+    """Gone, or under another title: then it still lists what ours lists first."""
     namespace = look.record.index.repo.partition("/")[0]
-    index = f"models/{look.record.index.repo}"
+    first = next((item.repo for item in items_of(look.record)), look.record.index.repo)
     found = look.hub.ask(
-        f"looking for the collection that lists {look.record.index.repo}",
-        lambda api: list(api.list_collections(owner=namespace, item=index, token=look.hub.user_token())),
+        f"looking for the collection that lists {first}",
+        lambda api: list(api.list_collections(owner=namespace, item=f"models/{first}", token=look.hub.user_token())),
     )
     if not found:
         return Finding("collection_missing", "", f"there is no collection {title!r}", next=APPLY)
