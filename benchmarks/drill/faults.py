@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -106,7 +108,14 @@ def bench() -> Bench:
         atexit.register(folder.cleanup)
         atexit.register(hub.stop)
         _BENCH = Bench(hub, Path(folder.name))
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     return _BENCH
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def undisturbed(scenario: str, mode: Mode) -> tuple[list[Point], int]:

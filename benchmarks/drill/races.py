@@ -37,7 +37,7 @@ def race(bench: Bench, rivals: int, same: bool, number: int) -> Result:
         ]
         for child in children:
             child.join()
-        bench.quiet()
+        bench.hub.settle()
         ends = [_end(room) for room in rooms]
         won = [at for at, end in enumerate(ends) if end["error"] is None]
         result.told = f"{len(won)} done, {rivals - len(won)} told who won"

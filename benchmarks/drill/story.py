@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.drill.families import Family
 from tests.localhub import LocalHub
+from tests.localhub.hub import STRANGER
 from tests.release.lab import tree_at
 
 from variantforge.release.record import Record, parse_record
@@ -99,21 +100,16 @@ class Story:
             self.whole(act)
 
     def a_stranger_at_work(self) -> None:
-        self.edited = min(repo for repo in self.record.repos if "/" in repo)
-        self.robbed = max(self.record.repos)
-        card = self.hub.read(self.edited, "README.md").replace(b"license: ", b"license: other # ", 1)
-        lost = next(
-            path for path in ("LICENSE", "tokenizer.json", "variantforge.json") if path in self.files(self.robbed)
-        )
-        self.hub.commit_as_stranger(self.edited, {"README.md": card})
-        self.hub.commit_as_stranger(self.robbed, {lost: None})
+        edited, robbed = min(self.record.repos), max(self.record.repos)
+        card = self.hub.read(edited, "README.md").replace(b"license: ", b"license: other # ", 1)
+        lost = next(path for path in ("LICENSE", "tokenizer.json") if path in self.hub.repo(robbed).files())
+        self.hub.commit_as_stranger(edited, {"README.md": card})
+        self.hub.commit_as_stranger(robbed, {lost: None})
         with self.act("a stranger edits a card and deletes a file", "drift", code=4) as act:
-            told = {(it["repo"], "README.md") for it in self.findings if it["repo"] == self.edited}
-            act.found = f"{len(self.findings)} findings"
-            text = json.dumps(self.findings)
-            self.demand(act, bool(told) and "README.md" in text, "the edited card is not named")
-            self.demand(act, self.robbed in text and lost in text, f"{lost} of {self.robbed} is not named")
-            self.demand(act, "stranger" in text, "nobody is named")
+            told = {(it["repo"], path, it["who"]) for it in self.findings for path in it["paths"]}
+            act.found = f"{len(self.findings)} findings, by whom"
+            expected = {(edited, "README.md", STRANGER), (robbed, lost, STRANGER)}
+            self.demand(act, told == expected, f"{told} are named, not {expected}")
             self.demand(act, act.writes == 0, "drift wrote")
 
     def mended(self) -> None:
@@ -260,8 +256,7 @@ class Story:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        found = self.document.get("findings", self.document.get("drift", []))
-        return [it for it in found if it.get("drift", it.get("is_drift", True))]
+        return [it for it in self.document["findings"] if it["drift"]]
 
     @property
     def record(self) -> Record:
@@ -276,9 +271,6 @@ class Story:
 
     def heads(self) -> dict[str, str]:
         return {name: repo.head("main") for (_, name), repo in self.hub.repos.items()}
-
-    def files(self, repo: str) -> dict[str, Any]:
-        return dict(self.hub.repo(repo).files())
 
     def whole(self, act: Act) -> None:
         """Every branch holds what release.json names, its tag is there, and no staging branch is left."""

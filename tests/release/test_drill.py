@@ -71,20 +71,21 @@ def test_a_case_that_goes_well_has_no_problems(bench: Bench) -> None:
     assert result.looks > 5
 
 
-def test_a_client_that_sends_a_commit_twice_is_found_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.undisturbed("first", "lfs")
+def test_a_release_that_makes_two_commits_of_one_is_found_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.undisturbed("second", "lfs")
+    whole = Hub.commit
 
-    def blindly(hub: Hub, repo: str, branch: str, files: Any, *, message: str, parent: str, trailer: str) -> str:
-        from variantforge.release.hub.commits import _operations
+    def in_halves(hub: Hub, repo: str, branch: str, files: dict[str, Any], *, parent: str, **words: Any) -> str:
+        if (repo, branch) == (lab.MERGED, "main"):
+            first = {path: files[path] for path in files if path.endswith(".safetensors")}
+            files = {path: files[path] for path in files if path not in first}
+            parent = whole(hub, repo, branch, first, message="Weights", parent=parent)
+        return whole(hub, repo, branch, files, parent=parent, **words)
 
-        def post(api: Any, token: Any) -> str:
-            made = api.create_commit(repo, _operations(files), commit_message=message, revision=branch, token=token)
-            return str(made.oid)
-
-        return hub.change(repo, "committing", post)
-
-    monkeypatch.setattr("variantforge.release.hub.client.commit", blindly)
-    assert bench.try_case(Case("reply_lost", "first", faults=((EXPOSED, "reply_lost", False),))).problems
+    monkeypatch.setattr(Hub, "commit", in_halves)
+    told = " | ".join(bench.try_case(Case("503", "second", faults=((STAGED, "503", False),))).problems)
+    assert f"main of {lab.MERGED} holds neither the old nor a decided tree" in told
+    assert f"{lab.MERGED} ends otherwise" in told  # one commit too many
 
 
 def test_a_release_that_shows_repos_before_it_is_decided_is_found_out(

@@ -349,6 +349,27 @@ def test_wrong_bytes_are_found_before_anything_is_decided(hub: LocalHub, tmp_pat
     check_exposed(hub)
 
 
+def test_bytes_damaged_on_the_way_to_the_branch_are_never_committed(hub: LocalHub, tmp_path: Path) -> None:
+    fault = Fault("GET */resolve/*/notes.txt", "wrong_bytes", nth=2)  # the first one was read back, this is copied
+    hub.faults.append(fault)
+    with pytest.raises(IntegrityError, match=r"notes\.txt"):
+        apply(hub, desired(tmp_path), tmp_path)
+    assert fault.fired == 1
+    assert "notes.txt" not in hub.repo(MERGED).files()
+    apply(hub, desired(tmp_path), tmp_path)
+    check_exposed(hub)
+
+
+@pytest.mark.parametrize("path", ["README.md", "variantforge.json"])
+def test_damaged_bytes_are_never_taken_for_what_people_wrote(hub: LocalHub, tmp_path: Path, path: str) -> None:
+    apply(hub, desired(tmp_path), tmp_path)
+    hub.commit_as_stranger(MERGED, {"README.md": hub.read(MERGED, "README.md") + b"\nThanks!\n"})
+    hub.faults.append(Fault(f"GET /{MERGED}/resolve/*/{path}", "wrong_bytes"))
+    with pytest.raises(IntegrityError, match=f"other bytes for {path}"):
+        apply(hub, desired(tmp_path, "1.1.0", cards={MERGED: "# Better words"}), tmp_path)
+    assert hub.read(MERGED, "README.md").endswith(b"\nThanks!\n")
+
+
 def test_a_stop_before_the_decision_leaves_nothing_to_see(hub: LocalHub, tmp_path: Path) -> None:
     stop, speaker = threading.Event(), client(hub)
     stop.set()

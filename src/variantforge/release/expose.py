@@ -95,7 +95,7 @@ def _move(work: Work, record: Record, remote: RemoteRepo) -> None:
             raise HubError(f"{repo} has no branch {record.branch} after it was made", next="run the same command again")
         files = _files(work, target, work.snapshots.at(repo, head))
         try:
-            oid = _commit(work, record, repo, head, files) if files else head
+            oid = _commit(work, record, repo, head, _fetched(work, target, files)) if files else head
         except MovedHead:  # somebody writes there right now; what they wrote is kept
             head = work.hub.head(repo, record.branch)
             continue
@@ -126,6 +126,12 @@ def _files(work: Work, target: Snapshot, head: Snapshot) -> dict[str, Content]:
     if PAGE in files:
         files[PAGE] = compose(managed(target.readme or ""), head.readme).encode()
     return files | dict.fromkeys(found.surplus)
+
+
+def _fetched(work: Work, target: Snapshot, files: dict[str, Content]) -> dict[str, Content]:
+    """The Hub copies large files alone: small ones are fetched and sent again, so their bytes are looked at between."""
+    small = [path for path, content in files.items() if isinstance(content, CopyFrom) and not target.files[path].sha256]
+    return files | {path: work.hub.read_file(target.repo, target.oid, target.files[path]) for path in small}
 
 
 def _ours_before(work: Work, head: Snapshot) -> frozenset[str]:

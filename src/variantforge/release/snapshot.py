@@ -97,7 +97,7 @@ class Snapshots:
         self._known: dict[tuple[str, str], Snapshot] = {}
 
     def at(self, repo: str, oid: str) -> Snapshot:
-        """Raises NotOnHub when there is no such commit."""
+        """Raises NotOnHub when there is no such commit, IntegrityError when other bytes come than its tree names."""
         if (repo, oid) not in self._known:
             self._known[repo, oid] = self._read(repo, oid)
         return self._known[repo, oid]
@@ -111,11 +111,12 @@ class Snapshots:
 
     def _read(self, repo: str, oid: str) -> Snapshot:
         files = self._hub.tree(repo, oid)
-        readme = self._hub.read(repo, oid, PAGE).decode(errors="replace") if PAGE in files else None
+        page = self._hub.read_file(repo, oid, files[PAGE]) if PAGE in files else None
+        readme = None if page is None else page.decode(errors="replace")
         if LINEAGE not in files:
             return Snapshot(repo, oid, files, readme)
+        data = self._hub.read_file(repo, oid, files[LINEAGE])
         try:
-            data = self._hub.read(repo, oid, LINEAGE)
             lineage = parse_lineage(data, f"{LINEAGE} of {repo}")
             return Snapshot(repo, oid, files, readme, lineage, lineage.tree(data))
         except IntegrityError as error:

@@ -245,6 +245,19 @@ def test_whatever_part_of_an_lfs_upload_goes_wrong_once_the_commit_is_made_once(
     assert hub.read(REPO, "model.safetensors") == WEIGHTS
 
 
+@pytest.mark.parametrize(("kind", "error"), [("503", HubUnreachable), ("429", RateLimited)])
+def test_a_storage_that_stays_down_is_told_as_such(
+    hub: LocalHub, speak: Speak, ours: Hub, head: str, monkeypatch: pytest.MonkeyPatch, kind: str, error: type[HubError]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    hub.faults.append(Fault("PUT */objects/*", kind, nth=0))
+    hasty = speak(patience=Patience(down_s=5, busy_s=15))
+    with pytest.raises(error, match=r"committing 1 files"):
+        hasty.commit(REPO, "main", {"model.safetensors": WEIGHTS}, message="One", parent=head, trailer=LINE)
+    assert commits(hub) == 0
+
+
 def test_a_hub_without_xet_is_told_with_the_variable_that_helps(
     hub: LocalHub, ours: Hub, head: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

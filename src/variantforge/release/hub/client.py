@@ -149,6 +149,13 @@ class Hub:
 
         return self.ask_repo(repo, doing, fetch)
 
+    def read_file(self, repo: str, revision: str, file: RemoteFile) -> bytes:
+        """As ``read``, of a file of ``tree()``. Raises IntegrityError when other bytes came than promised."""
+        data = self.read(repo, revision, file.path)
+        if not same(file, data):
+            raise self._other_bytes(repo, revision, file, len(data))
+        return data
+
     def download(self, repo: str, revision: str, file: RemoteFile, to: Path) -> Path:
         """Writes a file of ``tree()`` to the path ``to``. Raises IntegrityError when other bytes came than promised."""
         doing = f"downloading {file.path} of {repo} at {revision}"
@@ -160,12 +167,15 @@ class Hub:
 
         self.ask_repo(repo, doing, fetch)
         if not same(file, to):
-            raise IntegrityError(
-                f"{repo} serves other bytes for {file.path} than its tree at {revision} names",
-                why=f"{to.stat().st_size} bytes came; {file.size_bytes} with {file.sha256 or file.git_oid} are named",
-                next=f"look at {self.page(repo)}/tree/{revision}, and run the same command again",
-            )
+            raise self._other_bytes(repo, revision, file, to.stat().st_size)
         return to
+
+    def _other_bytes(self, repo: str, revision: str, file: RemoteFile, came: int) -> IntegrityError:
+        return IntegrityError(
+            f"{repo} serves other bytes for {file.path} than its tree at {revision} names",
+            why=f"{came} bytes came; {file.size_bytes} with {file.sha256 or file.git_oid} are named",
+            next=f"look at {self.page(repo)}/tree/{revision}, and run the same command again",
+        )
 
     # ---- what is changed
 

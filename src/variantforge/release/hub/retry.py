@@ -36,7 +36,7 @@ from variantforge.errors import (
     VariantforgeError,
 )
 from variantforge.redact import redacted
-from variantforge.release.hub.wire import AGAIN_STATUSES, Turned, Unanswered
+from variantforge.release.hub.wire import AGAIN_STATUSES, Turned, Unanswered, asked_wait_s
 
 T = TypeVar("T")
 _SLICE_S = 0.5  # how long a request to stop may go unheard
@@ -174,6 +174,10 @@ def judge(error: Exception, doing: str) -> Again | HubError:
             return _named(NoAccess, cause, doing, "ask for access on the model's page, then: hf auth whoami")
         if isinstance(cause, RepositoryNotFoundError):  # on huggingface.co also a 401, for who shows no token
             return _named(NotOnHub, cause, doing, _next_step(NotOnHub))
+        if isinstance(cause, HfHubHTTPError) and (status := cause.response.status_code) in AGAIN_STATUSES:
+            # of a storage server, where huggingface_hub has tried again by itself
+            wait_s = asked_wait_s(cause.response.headers)
+            return Again("busy" if status == 429 else "down", wait_s, f"the storage answered {status}")
         if isinstance(cause, HfHubHTTPError):
             kind = _NAMED.get(cause.response.status_code, BadRequest)
             return _named(kind, cause, doing, _next_step(kind))
