@@ -162,6 +162,23 @@ def test_json_tells_the_same(vf: Vf, to_hub: LocalHub) -> None:
     assert json.loads(vf("plan", "--json").out)["hub"]["release"]["nothing_to_do"] is True
 
 
+def test_a_plan_in_markdown_goes_into_the_summary_of_the_job(
+    vf: Vf, to_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    waiting = vf("plan", "--markdown")
+    assert "19 steps: **19 run**, 0 reuse, 0 blocked." in waiting.out
+    assert "| create | acme/toy-code | when its steps have run |" in waiting.out
+    assert summary.read_text() == "before\n" + waiting.out
+    vf("apply")
+    assert "**Release 1.0.0** on stable: 5 commits" in vf("plan", "--markdown").out
+    vf("apply", "--yes")
+    assert "The Hub holds release 1.0.0 (stable) as it is wished." in vf("plan", "--markdown").out
+    assert vf("plan", "--markdown", "--json").code == 2
+
+
 def test_a_hub_that_is_down_keeps_no_plan_from_being_told(
     vf: Vf, to_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -150,18 +149,3 @@ def _named(paths: Any) -> str:
         if len(names) <= _NAMED
         else f"{', '.join(names[: _NAMED - 1])} and {len(names) - _NAMED + 1} more"
     )
-
-
-def lines_of(document: dict[str, Any]) -> Iterator[str]:
-    """Markdown for a pull request or a job's summary: one row per repo that something happens to."""
-    yield f"### Release {document['version']} ({document['channel']})"
-    yield ""
-    rows = [it for it in document["repos"] if it["action"] != "unchanged"]
-    if not rows:
-        yield "Nothing to write."
-        return
-    yield "| repo | what | files | upload |"
-    yield "| --- | --- | --- | ---: |"
-    for it in rows:
-        files = [*it["added"], *it["changed"], *(f"~~{path}~~" for path in it["removed"]), *it["drift"]]
-        yield f"| `{it['repo']}` | {it['action']} | {_named(files)} | {size(it['upload_bytes'])} |"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from variantforge.cli.hub import open_hub
+from variantforge.cli.markdown import write_markdown
 from variantforge.cli.options import (
     DEFAULT_FILE,
     EXAMPLES_HEADING,
@@ -73,7 +73,7 @@ def drift(
     if as_json:
         out.json(report.document)
     elif markdown:
-        _write_markdown(out, report)
+        write_markdown(out, report.markdown())
     else:
         write(out, report)
     if report.drifted:
@@ -138,13 +138,3 @@ def _told(it: Finding) -> str:
     when = it.since[:16].replace("T", " ")
     by = " ".join(part for part in (f"by {it.who}" if it.who else "", f"on {when}" if when else "") if part)
     return f"{it.what} ({by})" if by else it.what
-
-
-def _write_markdown(out: Output, report: DriftReport) -> None:
-    from variantforge.fsops import append_text
-
-    text = report.markdown()
-    for line in text.splitlines():
-        out.line(line)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        append_text(Path(summary), text)

@@ -69,17 +69,20 @@ class Output:
     def table(self, rows: Sequence[Sequence[Cell]], *, indent: int = 2, right: Sequence[int] = ()) -> None:
         """Columns padded to their widest cell, the last one wrapped under itself; ``right`` names columns set right."""
         texts = [[_text(cell) for cell in row] for row in rows]
+        coloured = self.coloured("stdout")
         widths = [max(map(len, column)) for column in zip(*texts, strict=True)][:-1]
         room = max(self.width - indent - sum(widths) - 2 * len(widths), _NARROWEST) if self.width else None
+        margin = " " * (indent + sum(widths) + 2 * len(widths))
         lines: list[str] = []
         for row, told in zip(rows, texts, strict=True):
             lead = " " * indent
             for position, width in enumerate(widths):
-                cell, gap = self.painted(row[position]), " " * (width - len(told[position]))
+                cell = self.painted(row[position]) if coloured else told[position]
+                gap = " " * (width - len(told[position]))
                 lead += (gap + cell if position in right else cell + gap) + "  "
             for part in _wrapped(told[-1], room):
-                lines.append((lead + self.painted((part, _style(row[-1])))).rstrip())
-                lead = " " * (indent + sum(widths) + 2 * len(widths))
+                lines.append((lead + (self.painted((part, _style(row[-1]))) if coloured else part)).rstrip())
+                lead = margin
         if lines:
             self._say("\n".join(lines))  # at once: a plan may have thousands of lines
 
@@ -160,7 +163,8 @@ def error_document(error: VariantforgeError) -> dict[str, Any]:
 
 
 def _text(cell: Cell) -> str:
-    return (cell[0] if isinstance(cell, tuple) else cell).translate(_CONTROL)
+    text = cell[0] if isinstance(cell, tuple) else cell
+    return text if text.isprintable() else text.translate(_CONTROL)
 
 
 def _style(cell: Cell) -> str:

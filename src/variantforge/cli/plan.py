@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from variantforge.cli.hub_state import look_at_hub, write_hub
+from variantforge.cli.markdown import plan_markdown, write_markdown
 from variantforge.cli.options import (
     DEFAULT_FILE,
     EXAMPLES_HEADING,
@@ -26,6 +27,7 @@ from variantforge.cli.options import (
 )
 from variantforge.cli.output import Cell, Output
 from variantforge.cli.words import counted
+from variantforge.errors import UsageError
 
 if TYPE_CHECKING:
     from variantforge.plan.build import Plan
@@ -40,6 +42,7 @@ _EXAMPLES = EXAMPLES_HEADING + """
   vf plan qwen.yaml --only code    of one variant and what it needs
   vf plan --until merge            without formats, measurements and publication
   vf plan --all                    the reused steps too
+  vf plan --markdown               for a pull request; also appended to $GITHUB_STEP_SUMMARY
   vf plan --detailed-exitcode      exit 10 when something would run: for CI
 """  # fmt: skip
 
@@ -55,6 +58,7 @@ def plan(
         bool, typer.Option("--detailed-exitcode", help="Exit 10, not 0, when something would run.")
     ] = False,
     offline: Offline = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a summary in Markdown.")] = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> int:
@@ -67,21 +71,25 @@ def plan(
     from variantforge.store.journal import Journal
 
     out: Output = ctx.obj
+    if as_json and markdown:
+        raise UsageError("--json and --markdown exclude each other", next=out.command("plan", "--json"))
     opened = recall_family(file, store, out) or open_family(file, store, out, remember=True)
     lock = look_at_lock(opened, file, out, offline=offline) if isinstance(opened, Opened) else None
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
     whole = until is None and not only
     hub = look_at_hub(opened, decisions, out, whole=whole, offline=offline) if isinstance(opened, Opened) else None
-    if as_json:
-        told = {"lock": lock.document} if lock else {}
-        out.json({**document(opened, decisions), **told, **({"hub": hub.document} if hub else {})})
-    write(out, opened.plan, decisions, everything)
-    write_lock_state(out, lock, file)
-    write_hub(out, hub)
     changes = any(decision.word == "run" for decision in decisions.values()) or bool(hub and hub.writes)
-    if changes:
-        out.line(("next:", "cyan"), _apply_command(out))
+    if as_json or markdown:
+        parts = {"lock": lock, "hub": hub}
+        told = {**document(opened, decisions), **{name: part.document for name, part in parts.items() if part}}
+        out.json(told) if as_json else write_markdown(out, plan_markdown(told))
+    else:
+        write(out, opened.plan, decisions, everything)
+        write_lock_state(out, lock, file)
+        write_hub(out, hub)
+        if changes:
+            out.line(("next:", "cyan"), _apply_command(out))
     return CHANGES if changes and detailed_exitcode else 0
 
 
