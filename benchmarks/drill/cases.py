@@ -245,6 +245,8 @@ def _judged(case: Case, result: Result, log: list[Any], fired: list[int]) -> Ite
         nested = TRIES_OF_STORAGE if "/objects/" in point.match else 1
         if fired[0] > TRIES * askers * nested:
             yield f"{fired[0]} tries"
+        if result.told not in (DONE, "HubUnreachable"):
+            yield f"told {result.told} of a hub that is down"
         return
     if result.told not in ALLOWED[kind]:
         yield f"told {result.told}"
