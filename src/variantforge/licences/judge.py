@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import assert_never, get_args
+from typing import NamedTuple, assert_never, get_args
 
 from variantforge.licences.bonds import Bond, admits, bears, licences_of, terms_of, told
 from variantforge.licences.names import canonical
@@ -32,24 +32,41 @@ _EVEN_PRIVATE: tuple[ReasonKind, ...] = ("unknown", "contradiction", "outputs", 
 
 def judge(base: Source, teachers: Sequence[Source], datasets: Sequence[Source], target: Target) -> Judgement:
     """The same for any order of teachers and datasets. Another source never takes a duty away."""
+    known = _known(base, tuple(teachers), tuple(datasets), target.licence, target.excludes)
+    reasons = {*known.reasons, *_names(known.bonds, target)}
+    binding = {reason for reason in reasons if _binds(reason.kind, target) and not _argued(reason, target)}
+    notes = tuple(sorted(reasons - binding))
+    if binding:
+        return Refused(tuple(sorted(binding)), known.duties, notes)
+    return Allowed(known.licence, known.licences, known.duties, notes)
+
+
+class _Known(NamedTuple):
+    """What does not hang on the repos' names, nor on who sees them."""
+
+    bonds: tuple[Bond, ...]
+    licence: str
+    licences: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    duties: tuple[Duty, ...]
+
+
+@lru_cache(maxsize=1024)  # the same for all repos made of the same things
+def _known(
+    base: Source, teachers: tuple[Source, ...], datasets: tuple[Source, ...], chosen: str, excludes: tuple[str, ...]
+) -> _Known:
     sources: list[tuple[Role, Source]] = [("base", base)]
     sources += [("teacher", each) for each in teachers]
     sources += [("dataset", each) for each in datasets]
-    bonds = [Bond(role, source, row) for role, source in sources for row in licences_of(role, source)]
-    licence, licences = _choice(base, tuple(bonds), target.licence)
-    reasons = [
+    bonds = tuple(Bond(role, source, row) for role, source in sources for row in licences_of(role, source))
+    licence, licences = _choice(base, bonds, chosen)
+    reasons = (
         *(reason for role, source in sources for reason in _unclear(role, source)),
         *_forbidden(bonds),
-        *_names(bonds, target),
-        *_territories(bonds, target),
+        *_territories(bonds, excludes),
         *_licence_problems(bonds, licence, licences),
-    ]
-    binding = {reason for reason in reasons if _binds(reason.kind, target) and not _argued(reason, target)}
-    notes = tuple(sorted(set(reasons) - binding))
-    duties = tuple(_duties(bonds))
-    if binding:
-        return Refused(tuple(sorted(binding)), duties, notes)
-    return Allowed(licence, licences, duties, notes)
+    )
+    return _Known(bonds, licence, licences, reasons, tuple(_duties(bonds)))
 
 
 def _binds(kind: ReasonKind, target: Target) -> bool:
@@ -92,7 +109,6 @@ def _unclear(role: Role, source: Source) -> Iterator[Reason]:
             yield Reason("contradiction", f"{who} names '{source.says}', and '{mine}' is stated for it", explain)
 
 
-@lru_cache(maxsize=1024)  # the same for all repos made of the same things
 def _choice(base: Source, bonds: tuple[Bond, ...], chosen: str) -> tuple[str, tuple[str, ...]]:
     """The licence it goes out under (what the user wants, else the base's where that may be), and all it could."""
     wanted = canonical(chosen) or chosen
@@ -171,10 +187,10 @@ def begins_with(name: str, words: str) -> bool:
     return True
 
 
-def _territories(bonds: Sequence[Bond], target: Target) -> Iterator[Reason]:
+def _territories(bonds: Sequence[Bond], excludes: Sequence[str]) -> Iterator[Reason]:
     for bond in bonds:
         for term in terms_of(bond):
-            if isinstance(term, Territory) and (missing := sorted(set(term.excluded) - set(target.excludes))):
+            if isinstance(term, Territory) and (missing := sorted(set(term.excluded) - set(excludes))):
                 where = ", ".join(missing)
                 text = f"{bond.who} ({bond.licence.name}) may not be passed on to {where}"
                 fix = f"publish.excluded_territories: [{', '.join(term.excluded)}], with publish.gated: manual"

@@ -6,9 +6,10 @@ come last. Equal steps of two variants become one, since a step *is* its key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from variantforge.errors import UsageError, VariantforgeError
 from variantforge.plan.pin import RepoType, Resolver
@@ -21,6 +22,8 @@ from variantforge.spec.load import FamilyFile
 from variantforge.spec.yaml_events import KeyPath
 from variantforge.stages import PIPELINE, Place, stage
 from variantforge.step import Pin, Step
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Draft:
     steps: dict[str, Step] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
     absolute: dict[Ref, Ref] = field(default_factory=dict)  # a path as written -> from the root on
+    worked_out: dict[Hashable, Any] = field(default_factory=dict)
 
     def pin(self, ref: Ref, *, key: str) -> Pin | None:
         if ref.kind == "path":
@@ -59,6 +63,13 @@ class Draft:
         except (UsageError, ValueError) as error:
             self.tell(key, str(error).replace(f"{self.folder}/", "./"))  # as the user wrote it
             return None
+
+    def once(self, work: Callable[..., T], *arguments: Hashable) -> T:
+        asked = (work, *arguments)
+        if asked not in self.worked_out:
+            self.worked_out[asked] = work(self.family, *arguments)
+        found: T = self.worked_out[asked]
+        return found
 
     def add(self, place: Place, step: Step) -> Step:
         self.places[place] = step.key

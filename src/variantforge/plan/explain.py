@@ -79,7 +79,7 @@ def explain(
 
 def _spare(plan: Plan, decisions: dict[str, Decision]) -> None:
     """Turns Run into Reuse where all that needs the step is there already; last steps first."""
-    if not any(isinstance(decision, Run) for decision in decisions.values()):
+    if not {Run, Reuse} <= set(map(type, decisions.values())):
         return
     needed_by: dict[str, list[Decision]] = {}
     for key in reversed(decisions):

@@ -64,12 +64,10 @@ class Gate:
         if name is None or variant is None:
             _tell_problems(desk)
             return
-        evaluations = _evaluations(desk.family) if desk.family.gates else {}
-        for subject in subjects(variant) if desk.family.gates else []:
-            demands = list(_demands(desk.family, evaluations, subject)) if subject != BASE else []
+        for subject in subjects(variant):
+            demands, params = desk.once(_demanded_of, subject)
             inputs = _inputs(desk, name, subject, demands)
             if demands and inputs:
-                params = {"demands": [demand.identity for demand in demands]}
                 desk.add(Place(self.name, name, subject), Step(self.name, self.version, "bounds", params, inputs))
 
     def do(self, context: StepContext) -> None:
@@ -105,6 +103,12 @@ class Demand:
 def _evaluations(family: FamilySpec) -> dict[str, Evaluation]:
     asked = {name: evaluation(spec) for name, spec in family.evaluate.items()}
     return {name: one for name, one in asked.items() if one}
+
+
+def _demanded_of(family: FamilySpec, subject: str) -> tuple[list[Demand], dict[str, Any]]:
+    """The demands on a subject, and the parameters of its step."""
+    demands = list(_demands(family, _evaluations(family), subject)) if subject != BASE else []
+    return demands, {"demands": [demand.identity for demand in demands]}
 
 
 def _demands(family: FamilySpec, evaluations: Mapping[str, Evaluation], subject: str) -> Iterator[Demand]:

@@ -6,14 +6,17 @@ it is handed a ``StepContext``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from variantforge.refs import Ref
 from variantforge.step import Artifact, Pin, Step, StepContext
 
 if TYPE_CHECKING:
     from variantforge.spec.family import FamilySpec, VariantSpec
+
+T = TypeVar("T")
 
 
 class Place(NamedTuple):
@@ -49,6 +52,9 @@ class Desk(Protocol):
 
     def look(self, path: Path | str) -> None:
         """Say it of every path that planning reads, before it does: a plan is remembered with what it looked at."""
+
+    def once(self, work: Callable[..., T], *arguments: Hashable) -> T:
+        """``work(family, *arguments)``, worked out at the first asking: what thousands of variants share."""
 
     def add(self, place: Place, step: Step) -> Step:
         """Lays a step out at a place; returns the step that stands there."""

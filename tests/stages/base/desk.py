@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from variantforge.errors import UsageError
 from variantforge.plan.pin import Resolver
@@ -13,6 +14,8 @@ from variantforge.spec.family import FamilySpec
 from variantforge.stages.base.stage import STAGE
 from variantforge.stages.stage import Place
 from variantforge.step import Pin, Step
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -35,6 +38,9 @@ class PlainDesk:
 
     def look(self, path: Path | str) -> None:
         pass
+
+    def once(self, work: Callable[..., T], *arguments: Hashable) -> T:
+        return work(self.family, *arguments)
 
     def add(self, place: Place, step: Step) -> Step:
         return self.steps.setdefault(place, step)

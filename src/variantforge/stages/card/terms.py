@@ -14,8 +14,8 @@ from variantforge.licences import Allowed, Judgement, Source, Target, canonical,
 from variantforge.refs import Ref
 from variantforge.spec.family import FamilySpec, RowsDataset
 from variantforge.stages.base.look import inspect_base
-from variantforge.stages.base.stage import FAMILY_BASE, base_name, base_of
-from variantforge.stages.stage import Desk, Place
+from variantforge.stages.base.stage import FAMILY_BASE, KnownBase, known_base, name_of
+from variantforge.stages.stage import Desk
 
 Terms = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ def terms_params(desk: Desk, name: str) -> dict[str, Any]:
     """The base, every dataset that the variant or one it starts from learned from, and what the user wants."""
     publish = desk.family.publish
     return {
-        "base": dict(vars(_base(desk, name))),
+        "base": dict(vars(desk.once(_base, known_base(desk, name)))),
         "datasets": [dict(vars(source)) for source in _datasets(desk.family, name)],
         "license": publish.license or "",
         "reason": publish.license_reason,
@@ -32,15 +32,14 @@ def terms_params(desk: Desk, name: str) -> dict[str, Any]:
     }
 
 
-def _base(desk: Desk, name: str) -> Source:
+def _base(family: FamilySpec, base: KnownBase) -> Source:
     """A variant's own base has no key to state a licence at: it must say it itself."""
-    own = base_of(desk.family, name, desk.family.variants[name])[2] != FAMILY_BASE
-    step, spec = desk.step(Place("base", name)), desk.family.base
-    says = (inspect_base(step.pins["model"]).license or "") if step else ""
-    called = base_name(desk, name).replace("\\", "/").rstrip("/")
+    spec = family.base
+    says = (inspect_base(base.pin).license or "") if base.pin else ""
+    called = name_of(family, base).replace("\\", "/").rstrip("/")
     if called.startswith(("/", ".", "~")):
         called = called.rpartition("/")[2]
-    if own:
+    if base.key != FAMILY_BASE:
         return Source(called, says)
     stated = "" if spec.license == "inherit" else spec.license
     return Source(called, says, stated, spec.license_reason, key="base")

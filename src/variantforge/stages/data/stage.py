@@ -46,7 +46,7 @@ class DataStage:
         inputs = {role: step.key for role, step in rows.items() if step}
         if len(inputs) < len(rows):
             return
-        params = {"data": variant.data.identity(), **_deduplicate(desk.family)}
+        params = {"data": variant.data.identity(), **desk.once(_deduplicate)}
         desk.add(Place("data", name, "mix"), Step("data", self.version, "mix", params, inputs))
 
     def _rows(self, desk: Desk, dataset: str) -> Step | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from variantforge.errors import EvaluateError, VariantforgeError
 from variantforge.fsops import write_json, write_text
 from variantforge.registry import near
 from variantforge.spec.complaints import sentence_of
-from variantforge.spec.family import EvaluatorSpec, Section, VariantSpec
+from variantforge.spec.family import EvaluatorSpec, FamilySpec, Section, VariantSpec
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.metric import BASE, MERGED, Metric, is_quantized
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
@@ -99,13 +100,10 @@ class Evaluate:
         if name is None or variant is None:
             _tell_problems(desk)
             return
-        for title, spec in desk.family.evaluate.items():
-            asked = evaluation(spec)
-            for subject in subjects(variant) if asked else []:
-                inputs = _inputs(desk, name, subject)
-                if inputs and asked:
-                    step = Step(self.name, self.version, asked.method, asked.identity(subject), inputs)
-                    desk.add(Place(self.name, name, f"{title}:{subject}"), step)
+        for title, subject in product(desk.family.evaluate, subjects(variant)):
+            asked, inputs = desk.once(_asked_of, title, subject), _inputs(desk, name, subject)
+            if asked and inputs:
+                desk.add(Place(self.name, name, f"{title}:{subject}"), Step(self.name, self.version, *asked, inputs))
 
     def do(self, context: StepContext) -> None:
         evaluator = EVALUATORS.load(context.step.method)()
@@ -120,6 +118,12 @@ class Evaluate:
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
+
+
+def _asked_of(family: FamilySpec, title: str, subject: str) -> tuple[str, dict[str, Any]] | None:
+    """The method and parameters of a step; None when the evaluation cannot be done."""
+    asked = evaluation(family.evaluate[title])
+    return (asked.method, asked.identity(subject)) if asked else None
 
 
 def read_examples(artifact: Artifact) -> list[dict[str, Any]]:
