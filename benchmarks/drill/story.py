@@ -194,7 +194,7 @@ class Story:
 
     @contextmanager
     def act(self, what: str, *words: str, code: int = 0, token: str | None = None, file: bool = True) -> Iterator[Act]:
-        """Runs ``vf WORDS --json``; the block looks at what came of it, also where it ended otherwise than it should."""
+        """Runs ``vf WORDS --json``; the block looks at what came of it, however it ended."""
         act = Act(what, f"vf {' '.join(words)}")
         with self.played(act):
             start, writes = len(self.hub.log), len(self.hub.writes)
@@ -208,7 +208,7 @@ class Story:
             window = release.get("mixed_window_s") if isinstance(release, dict) else None
             act.window_s = window or None
             if ended.returncode != code:
-                act.missing = "No such command" in ended.stderr
+                act.missing = f"no command '{words[0]}'" in ended.stderr
                 act.problems.append(f"exit {ended.returncode}, not {code}: {ended.stderr[-1500:]}")
             yield act
 

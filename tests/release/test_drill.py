@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from benchmarks.drill import faults, toys
 from benchmarks.drill.cases import Bench, Case, Kill
 from benchmarks.drill.families import Tiny
 from benchmarks.drill.points import Point, turns
-from benchmarks.drill.story import play
+from benchmarks.drill.story import Story, play
 from benchmarks.drill.watch import Watch
 
 from tests.localhub import LocalHub
@@ -116,6 +117,15 @@ def test_a_fault_that_never_comes_is_a_problem_of_the_drill(bench: Bench) -> Non
     nowhere = Point("GET /no/such/path", 1, "")
     result = bench.try_case(Case("503", "first", faults=((nowhere, "503", False),)))
     assert result.problems == ["the fault never came: the drill is wrong"]
+
+
+def test_a_command_that_is_missing_is_told_as_missing_and_the_story_goes_on(hub: LocalHub, tmp_path: Path) -> None:
+    family: Any = SimpleNamespace(store=tmp_path / "store")
+    story = Story(hub, family, tmp_path / "story", lambda act: None)
+    with story.act("something new", "prophesy") as act:
+        assert story.record  # is not there: that is a problem of the act, and no end of the story
+    assert (act.missing, act.code, story.acts) == (True, 2, [act])
+    assert [problem.split(":")[0] for problem in act.problems] == ["exit 2, not 0", "AttributeError"]
 
 
 @pytest.mark.slow
