@@ -650,7 +650,7 @@ def test_a_fault_at_any_request_is_outlived_or_told_and_the_next_run_ends_equal(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     apply(hub, desired(tmp_path), tmp_path)
     end, requests = end_state(hub), len(hub.log)
-    for nth in range(1, requests, 5):
+    for nth in range(1 + len(kind), requests, 11):  # ``make drill`` disturbs each
         hub.reset()
         hub.faults.append(Fault("*", kind, nth=nth, hang_s=0.0))
         store = tmp_path / f"{nth}"
