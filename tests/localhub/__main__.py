@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--no-xet", action="store_true", help="offer LFS alone; clients need HF_HUB_DISABLE_XET=1")
     parser.add_argument("--log", action="store_true", help="print each request")
     wish = parser.parse_args(argv)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell started it in the background, deaf to Ctrl-C
+        signal.signal(stop, signal.default_int_handler)
     with LocalHub(wish.data, port=wish.port, user=wish.user, token=wish.token, xet=not wish.no_xet) as hub:
         sys.stdout.write(
             f"export HF_ENDPOINT={hub.endpoint}\nexport HF_TOKEN={hub.token}\n\n"

@@ -174,7 +174,7 @@ def started(data: Path, token: str) -> Iterator[str]:
             assert lines[1] == f"export HF_TOKEN={token}\n"
             yield found[1]
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=120) == 0
+            assert process.wait(timeout=30) == 0
         finally:
             process.kill()
 
