@@ -19,7 +19,7 @@ test: $(VENV)/.dev ## run the tests that need minutes at most
 	$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the others: the real 135M model, and kills at every point of a whole apply
-	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
+	$(PYTEST) --dist worksteal -m "slow and not gpu" $(ARGS)
 
 check: $(VENV)/.dev ## lint, format check, types
 	$(BIN)/ruff check .
