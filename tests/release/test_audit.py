@@ -56,6 +56,13 @@ def test_wrong_bytes_are_found_where_they_are_read(released: LocalHub, tmp_path:
     assert (fault.repo, fault.path) == (MERGED, "model.safetensors")
 
 
+def test_a_spoilt_card_of_one_repo_keeps_no_other_from_being_looked_at(released: LocalHub) -> None:
+    released.faults = [Fault(f"GET /{MERGED}/resolve/*/README.md", "wrong_bytes", times=100)]
+    found = audit(client(released), INDEX)
+    assert [fault.repo for fault in found.faults] == [MERGED]
+    assert len(found.repos) == 3
+
+
 def test_a_moved_tag_and_a_missing_repo_are_found(released: LocalHub) -> None:
     released.repo(ADAPTER).store.set_ref("refs/tags/v1.0.0", released.repo(ADAPTER).commits("main")[-1].oid)
     del released.repos["models", GGUF]

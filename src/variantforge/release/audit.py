@@ -197,7 +197,11 @@ class _Reading:
         at = remote.tags.get(self.record.tag)
         if at != self.released.commit:
             yield Fault(self.repo, f"its tag {self.record.tag} {f'points at {at[:12]}' if at else 'is missing'}")
-        there = self.snapshots.find(self.repo, self.released.commit)
+        try:
+            there = self.snapshots.find(self.repo, self.released.commit)
+        except IntegrityError as error:  # its card or lineage came back with other bytes; the other repos are looked at
+            yield Fault(self.repo, error.what)
+            return
         if there is None:
             yield Fault(self.repo, f"has no commit {self.released.commit[:12]}: its history was rewritten")
         elif there.lineage is None:
