@@ -51,6 +51,7 @@ def family(folder: Path, base: Path, version: str, description: str = "", channe
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_life_of_a_release(hub: LocalHub, tiny_llama: Path, tmp_path: Path) -> None:
     family(tmp_path, tiny_llama, "1.0.0")
     vf = Vf(tmp_path, hub)
