@@ -22,10 +22,6 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-from variantforge.hashing import text_digest
-from variantforge.step import Step
 
 RESULTS = Path(__file__).parent / "results" / "plan_scale.json"
 FAMILY = """\
@@ -51,32 +47,13 @@ def write_family(folder: Path, base: Path, count: int) -> Path:
 
 def fill_store(family: Path, store: Path) -> int:
     """An artifact (a manifest and facts) for every step of the plan, as after a finished apply; returns how many."""
+    from tests.plan.families import fill
+
     from variantforge import Resolver, build_plan, load_family
-    from variantforge.store.journal import Journal
 
     plan = build_plan(load_family(family), Resolver(cache=store / "pins.json"))
-    for step in plan.steps.values():
-        folder = store / step.stage / step.key
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text("{}")
-        facts = publish(step) if step.stage == "publish" else {}
-        (folder / "facts.json").write_text(json.dumps(facts))
-    Journal(store / "journal.sqlite").use("scale", [(place, plan.steps[key], "") for place, key in plan.places.items()])
+    fill(plan, store)
     return len(plan.steps)
-
-
-def publish(step: Step) -> dict[str, Any]:
-    """A published folder of two files, and the facts that its publish step would have."""
-    root = Path(step.hints["folder"])
-    names = {"README.md": "card", "variantforge.json": "{}"}
-    if step.params["form"] == "family":
-        names = {"README.md": "page", "family.json": "{}"}
-    else:
-        root = root / str(step.params["repo"]).rpartition("/")[2]
-    root.mkdir(parents=True, exist_ok=True)
-    for name, text in names.items():
-        (root / name).write_text(text)
-    return {"files": {name: {"sha256": text_digest(text), "size_bytes": len(text)} for name, text in names.items()}}
 
 
 def timed(command: list[str]) -> tuple[float, float]:

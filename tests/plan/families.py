@@ -71,7 +71,8 @@ def fill(plan: Plan, store: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
         (folder / "facts.json").write_text(json.dumps(_published(step) if step.stage == "publish" else {}))
-    Journal(store / "journal.sqlite").use("seen", [(place, plan.steps[key], "") for place, key in plan.places.items()])
+    standing = [(place, plan.steps[key], "") for place, key in plan.places.items()]
+    Journal(store / "journal.sqlite").use(plan.family.family, standing)
 
 
 def _published(step: Step) -> dict[str, Any]:
