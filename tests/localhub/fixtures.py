@@ -37,5 +37,5 @@ def hub(_localhub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalH
     forget_xet_addresses()
     yield _localhub
     _localhub.settle()
-    assert _localhub.crashes == []
-    assert _localhub.leaks == []
+    assert not _localhub.crashes, "\n\n".join(_localhub.crashes)
+    assert not _localhub.leaks, "\n".join(_localhub.leaks)

@@ -150,7 +150,7 @@ def browse(hub: LocalHub, request: Request, kind: str) -> Reply:
     caller, wanted = access.caller_of(request), request.args("expand")
     author, words, needed = request.arg("author"), request.arg("search").lower(), set(request.args("filter"))
     rows = []
-    for repo in [repo for repo in hub.repos.values() if repo.kind == kind]:
+    for repo in [repo for repo in list(hub.repos.values()) if repo.kind == kind]:
         hidden = repo.private and not caller.may_read_private(kind, repo.name)
         if hidden or author not in ("", repo.name.split("/")[0]) or words not in repo.name.lower():
             continue
