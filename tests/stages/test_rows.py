@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variantforge.stages.rows import encode_row, make_row, read_rows, row_id, write_rows
+from variantforge.stages.rows import (
+    as_answered,
+    as_chat,
+    encode_row,
+    kind_of,
+    make_row,
+    messages_of,
+    read_rows,
+    row_id,
+    texts_of,
+    write_rows,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -50,3 +61,44 @@ def test_nothing_is_written_when_a_row_cannot_be_encoded(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="surrogates"):
         write_rows(tmp_path / "x.jsonl", [{"text": "good"}, {"text": "\ud800"}])
     assert list(tmp_path.iterdir()) == []
+
+
+ASK, GOOD, BAD = (
+    {"role": role, "content": text} for role, text in (("user", "1+1?"), ("assistant", "2"), ("assistant", "3"))
+)
+CONTENTS = {
+    "messages": {"messages": [ASK, GOOD]},
+    "text": {"text": "one"},
+    "preference": {"prompt": [ASK], "chosen": [GOOD], "rejected": [BAD]},
+    "unpaired_preference": {"prompt": [ASK], "completion": [BAD], "label": False},
+    "prompt_only": {"prompt": [ASK], "answer": "2"},
+}
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_a_row_is_of_the_kind_that_its_content_has(kind: str) -> None:
+    row = make_row("s", CONTENTS[kind])
+    assert kind_of(row) == kind
+    assert {name: row[name] for name in CONTENTS[kind]} == CONTENTS[kind]
+
+
+def test_something_else_is_no_row() -> None:
+    with pytest.raises(KeyError, match="question"):
+        kind_of({"question": "?"})
+
+
+def test_of_a_pair_the_chosen_answer_is_scored_and_of_a_bad_one_or_a_prompt_nothing() -> None:
+    rows = {kind: make_row("s", content) for kind, content in CONTENTS.items()}
+    assert as_answered(rows["preference"])["messages"] == [ASK, GOOD]  # type: ignore[index]
+    assert as_answered(rows["unpaired_preference"]) is as_answered(rows["prompt_only"]) is None
+    assert as_answered(make_row("s", CONTENTS["unpaired_preference"] | {"label": True})) is not None
+    assert as_answered(rows["text"]) == rows["text"]
+    assert as_chat(rows["unpaired_preference"])["messages"] == [ASK, BAD]
+    assert as_chat(rows["prompt_only"])["messages"] == [ASK]
+
+
+def test_all_text_of_a_row_is_told_in_reading_order() -> None:
+    call = {"role": "assistant", "content": "", "reasoning_content": "hm", "tool_calls": [{"function": {"name": "f"}}]}
+    row = make_row("s", {"prompt": [ASK], "chosen": [call], "rejected": [BAD], "tools": [{"name": "f"}]})
+    assert list(texts_of(row)) == ['[{"name":"f"}]', "1+1?", "hm", '[{"function":{"name":"f"}}]', "3"]
+    assert [message["role"] for message in messages_of(row)] == ["user", "assistant", "assistant"]

@@ -20,7 +20,7 @@ from variantforge.fsops import copy_file, make_folder
 from variantforge.spec.family import VariantSpec
 from variantforge.stages.models import device, load_model, quiet
 from variantforge.stages.rounding import to_bf16
-from variantforge.stages.rows import HELDOUT, TRAIN, read_rows
+from variantforge.stages.rows import HELDOUT, TRAIN, as_chat, read_rows
 from variantforge.stages.stage import Desk, Place
 from variantforge.stages.tokens import load_tokenizer, tokenize_row
 from variantforge.stages.train import adapters
@@ -191,7 +191,7 @@ class Prompts:
         tokenizer, stop_ids = load_tokenizer(model), context.inputs["base"].facts["stop_token_ids"]
         data = context.inputs["data"].path
         rows = list(islice(read_rows(data / HELDOUT), PROMPTS)) or list(islice(read_rows(data / TRAIN), PROMPTS))
-        return cls([tokenize_row(tokenizer, row, stop_ids=stop_ids).ids[:PROMPT_TOKENS] for row in rows])
+        return cls([tokenize_row(tokenizer, as_chat(row), stop_ids=stop_ids).ids[:PROMPT_TOKENS] for row in rows])
 
 
 def compare(context: StepContext, prompts: Prompts) -> dict[str, Any]:

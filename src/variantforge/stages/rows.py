@@ -1,11 +1,17 @@
 """Canonical rows: what data steps write and every later stage reads.
 
-One row is one line of canonical JSON (sorted keys, UTF-8, no spaces), in ``train.jsonl`` or ``heldout.jsonl``:
+One row is one line of canonical JSON (sorted keys, UTF-8, no spaces), in ``train.jsonl`` or ``heldout.jsonl``: ``id``
+(16 hex digits), ``source`` (the dataset's name), and the content of one of these kinds (TRL's words):
 
-    {"id": 16 hex digits, "source": dataset name, "messages": [{"role": ..., "content": ...}, ...]}
-    {"id": 16 hex digits, "source": dataset name, "text": ...}
+    messages              {"messages": [message, ...]}                        a chat with answers to learn
+    text                  {"text": ...}                                       learned from as it is
+    preference            {"prompt": [...], "chosen": [...], "rejected": [...]}     lists of messages
+    unpaired_preference   {"prompt": [...], "completion": [...], "label": true | false}
+    prompt_only           {"prompt": [...]} and what rewards read: "answer", "tests", "entry_point", "extra": {...}
 
-The id is the hash of the content alone, so equal rows of two datasets are one row.
+Kinds with messages may have "tools" (a list of JSON schemas). A message is {"role", "content"} and, where there are
+such, "reasoning_content", "tool_calls", "name", "tool_call_id". The id is the hash of the content alone, so equal rows
+of two datasets are one row.
 """
 
 from __future__ import annotations
@@ -21,11 +27,62 @@ from variantforge.hashing import canonical_json
 
 ID_BITS = 64
 TRAIN, HELDOUT = "train.jsonl", "heldout.jsonl"
+# kind -> the field that tells it, in the order to ask
+_MARKS = {
+    "messages": "messages",
+    "text": "text",
+    "preference": "chosen",
+    "unpaired_preference": "label",
+    "prompt_only": "prompt",
+}
+KINDS = tuple(_MARKS)
+_OF_THE_ROW = ("id", "source")
+
+
+def kind_of(row: Mapping[str, Any]) -> str:
+    """Which of ``KINDS`` a row or its content is."""
+    for kind, mark in _MARKS.items():
+        if mark in row:
+            return kind
+    raise KeyError(f"no canonical row: {', '.join(row)}")
 
 
 def content_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model sees of a row: its messages or its text, and nothing of where it came from."""
-    return {"messages": row["messages"]} if "messages" in row else {"text": row["text"]}
+    """What a model or a reward sees of a row, and nothing of where it came from."""
+    return {name: value for name, value in row.items() if name not in _OF_THE_ROW}
+
+
+def as_chat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as one chat or text that a template can render: a prompt with its chosen, or its only, completion."""
+    if kind_of(row) in ("messages", "text"):
+        return dict(row)
+    tools = {"tools": row["tools"]} if "tools" in row else {}
+    answer = row.get("chosen") or row.get("completion") or []
+    return {"id": row["id"], "source": row["source"], "messages": [*row["prompt"], *answer], **tools}
+
+
+def as_answered(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``as_chat`` for what scores answers; None when the row's answer is labelled bad, or it has none."""
+    good = kind_of(row) != "prompt_only" and row.get("label", True)
+    return as_chat(row) if good else None
+
+
+def messages_of(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All messages of a row, in reading order; none of a text."""
+    for part in ("messages", "prompt", "chosen", "rejected", "completion"):
+        yield from row.get(part, ())
+
+
+def texts_of(row: Mapping[str, Any]) -> Iterator[str]:
+    """All natural text of a row that a tokenizer will read, in reading order; tool calls and tools as canonical JSON."""
+    if "text" in row:
+        yield row["text"]
+    if "tools" in row:
+        yield canonical_json(row["tools"])
+    for message in messages_of(row):
+        yield from (message[part] for part in ("reasoning_content", "content") if message.get(part))
+        if message.get("tool_calls"):
+            yield canonical_json(message["tool_calls"])
 
 
 def row_id(row: Mapping[str, Any]) -> str:
@@ -34,7 +91,7 @@ def row_id(row: Mapping[str, Any]) -> str:
 
 
 def make_row(source: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """A canonical row from content (``{"messages": ...}`` or ``{"text": ...}``) of the dataset ``source``."""
+    """A canonical row from content of the dataset ``source``."""
     return {"id": row_id(content), "source": source, **content_of(content)}
 
 

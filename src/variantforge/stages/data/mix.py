@@ -25,7 +25,7 @@ from variantforge.errors import DataError, Interrupted
 from variantforge.fsops import writing
 from variantforge.spec.family import DeduplicateSpec, MixSpec
 from variantforge.stages.data.split import rank
-from variantforge.stages.rows import HELDOUT, TRAIN
+from variantforge.stages.rows import HELDOUT, TRAIN, texts_of
 from variantforge.step import StepContext
 
 BASE = "base"
@@ -120,8 +120,8 @@ def _token_counter(context: StepContext) -> Callable[[Row], int]:
     tokenizer.no_truncation()
 
     def count(row: Row) -> int:
-        texts = [message["content"] for message in row["messages"]] if "messages" in row else [row["text"]]
-        return max(1, sum(len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)))
+        encodings = tokenizer.encode_batch(list(texts_of(row)), add_special_tokens=False)
+        return max(1, sum(len(encoding.ids) for encoding in encodings))
 
     return count
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from variantforge.errors import EvaluateError
 from variantforge.hashing import canonical_json
-from variantforge.stages.rows import HELDOUT, read_rows
+from variantforge.stages.rows import HELDOUT, as_answered, read_rows
 from variantforge.stages.tokens import tokenize_row
 
 
@@ -45,7 +45,7 @@ def read_heldout(
     data: Path, tokenizer: Any, stop_ids: Collection[int], *, max_examples: int, max_length: int
 ) -> HeldOut:
     """The examples to measure, in the order of the file. Raises EvaluateError when there are none."""
-    rows = _chosen(read_rows(data / HELDOUT), max_examples)
+    rows = _chosen(filter(None, map(as_answered, read_rows(data / HELDOUT))), max_examples)
     tokenized = [(row, tokenize_row(tokenizer, row, stop_ids=stop_ids)) for row in rows]
     examples = [
         Example(
