@@ -74,7 +74,7 @@ def messages_of(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def texts_of(row: Mapping[str, Any]) -> Iterator[str]:
-    """All natural text of a row that a tokenizer will read, in reading order; tool calls and tools as canonical JSON."""
+    """All text of a row that a tokenizer will read, in reading order; tool calls and tools as canonical JSON."""
     if "text" in row:
         yield row["text"]
     if "tools" in row:
