@@ -29,14 +29,12 @@ from typing import Any, NamedTuple
 
 from variantforge.fsops import write_json
 from variantforge.hashing import file_digest
-from variantforge.spec.family import AdapterSpec
 from variantforge.stages.base.stage import STAGE as BASE
-from variantforge.stages.models import device, quiet
+from variantforge.stages.models import quiet
 from variantforge.stages.rows import make_row, write_rows
-from variantforge.stages.tokens import load_tokenizer
-from variantforge.stages.train import adapters
-from variantforge.stages.train.examples import Examples, read_examples
-from variantforge.stages.train.sft import build_trainer, trainer_config, window
+from variantforge.stages.train.examples import Examples
+from variantforge.stages.train.sft import Sft
+from variantforge.stages.train.training import Training
 from variantforge.step import Artifact, Pin, Step, StepContext
 
 RESULTS = Path(__file__).parent / "results" / "train_throughput.json"
@@ -103,21 +101,22 @@ def run(name: str, base: Artifact, data: Artifact, args: dict[str, Any]) -> list
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         context = StepContext(step=step, inputs={"base": base, "data": data}, out=place / "out", scratch=place)
-        adapter, model, where = AdapterSpec(), base.path / "model", device()
-        config, tokenizer = trainer_config(context, adapter, where.type), load_tokenizer(model)
-        config.save_strategy = "no"
-        rows = data.path / "train.jsonl"
-        examples = read_examples(context, rows, tokenizer, base.facts["stop_token_ids"], window(config))
-        tuned, _ = adapters.put_on(adapters.load_base(model, adapter, str(where), bf16=True), adapter, config.seed)
-        make = build_trainer if name == "variantforge" else plain_trainer
-        trainer = make(context, config, tuned, tokenizer, examples)
-        return list(timed(trainer))
+        training, sft = Training(context, Sft.defaults), Sft()
+        training.config.save_strategy = "no"
+        examples = sft.examples(training)
+        make = sft.trainer if name == "variantforge" else plain_trainer
+        return list(timed(make(training, examples)))
 
 
-def plain_trainer(context: StepContext, config: Any, model: Any, tokenizer: Any, examples: Examples) -> Any:
+def plain_trainer(training: Training, examples: Examples) -> Any:
     from trl import SFTTrainer
 
-    return SFTTrainer(model=model, args=config, train_dataset=examples.dataset(), processing_class=tokenizer)
+    return SFTTrainer(
+        model=training.model(),
+        args=training.config,
+        train_dataset=examples.dataset(),
+        processing_class=training.tokenizer,
+    )
 
 
 def timed(trainer: Any) -> Iterator[Pace]:

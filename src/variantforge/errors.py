@@ -7,6 +7,7 @@ VariantforgeError                    1   something failed; the message says what
 │   ├── BaseError                        a base model cannot be read, or lacks what the family needs
 │   ├── DataError                        rows that cannot be used: place and reason given
 │   ├── TrainError                       training would be, or has gone, wrong
+│   │   ├── WrongRows                        rows of a kind that the method cannot learn from
 │   │   ├── NoSupervisedTokens               not one token would be learned from
 │   │   ├── StopTokenNotSupervised           the answer's end is outside the loss: it would never stop
 │   │   ├── WrongSupervisedSpan              the supervised tokens do not decode to the answer
@@ -125,6 +126,10 @@ class DataError(StepError):
 
 
 class TrainError(StepError):
+    pass
+
+
+class WrongRows(TrainError):
     pass
 
 

@@ -12,7 +12,7 @@ from variantforge.spec.family import AdapterSpec, DefaultsSpec, FamilySpec, Trai
 from variantforge.spec.form import Model, description_of, home_of, keys_of, section_at
 from variantforge.spec.owned_args import owned
 from variantforge.spec.places import Places, spell_path
-from variantforge.spec.trainer_args import TRAINER_CONFIGS, trainer_arguments
+from variantforge.spec.trainer_args import trainer_arguments
 from variantforge.spec.words import describe, listed, not_an_option
 from variantforge.spec.yaml_events import Complaint, KeyPath
 
@@ -150,7 +150,7 @@ def _unknown_key(path: KeyPath, places: Places) -> str:
     if hint:
         return f"unknown key.{hint}"
     section, name = section_at(path[:-1], places.root.value), str(path[-1])
-    if section in _ARGS and name in trainer_arguments(TRAINER_CONFIGS["sft"]) and not owned(name):
+    if section in _ARGS and name in trainer_arguments("sft") and not owned(name):
         return f"unknown key. It is an argument of TRL: put it under {_ARGS[section]}."
     home = home_of(path)
     advice = f" It belongs under {spell_path(home)}." if home else ""

@@ -37,9 +37,6 @@ OWNED = {
     "logging_strategy": _LOGS,
     "logging_nan_inf_filter": "a loss that is NaN or infinite always stops the training",
     "disable_tqdm": "progress is shown by variantforge: as bars on a terminal, else as lines",
-    "report_to": "no tracker is fed yet; every metric is always written to events.jsonl",
-    "run_name": "it names a run in a tracker, and none is fed yet; the variant's name is shown everywhere",
-    "project": "it names a project in a tracker, and none is fed yet",
     "remove_unused_columns": _ROWS,
     "dataset_text_field": _ROWS,
     "dataset_kwargs": _ROWS,
@@ -61,8 +58,15 @@ _OWNED_GROUPS = {
     "push_to_hub": _HUB,
     "save_": _CHECKPOINTS,
     "eval_": _EVALUATION,
-    "trackio_": OWNED["report_to"],
 }
+
+# Where metrics are sent beside events.jsonl. They change no weight, hence no key.
+TRACKING = ("report_to", "run_name", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id")
+
+
+def is_tracking(name: str) -> bool:
+    """Whether an argument only says where metrics are sent."""
+    return name in TRACKING
 
 
 @cache

@@ -21,8 +21,11 @@ from variantforge.spec.class_sources import Field, SourceMissing, Sources
 from variantforge.spec.owned_args import owned
 from variantforge.spec.words import describe, not_an_option
 
-# Training method -> its config class in trl. The single place: the train stage reads it too.
-TRAINER_CONFIGS = {"sft": "SFTConfig"}
+# Training method -> its config class in TRL. The single place: the train stage reads it too.
+TRAINER_CONFIGS = {
+    "sft": "trl:SFTConfig",
+    "continued": "trl:SFTConfig",
+}
 
 Annotation = Field
 _FORMAT = "1"  # of the cached file
@@ -36,12 +39,19 @@ def sources_read() -> list[Path]:
     return [path for files in _read_from.values() for path in files]
 
 
+def config_module(method: str) -> tuple[str, str]:
+    """Where a method's config class is: module and name."""
+    module, _, name = TRAINER_CONFIGS[method].partition(":")
+    return module, name
+
+
 @cache
-def trainer_arguments(config_class: str) -> dict[str, Annotation]:
-    """Name -> annotation of every argument of a config class of the installed TRL, inherited ones too.
+def trainer_arguments(method: str) -> dict[str, Annotation]:
+    """Name -> annotation of every argument of a method's config class in the installed TRL, inherited ones too.
 
     Raises UsageError when TRL's sources cannot be found.
     """
+    module, config_class = config_module(method)
     path = cache_folder() / f"trainer-args-{_FORMAT}" / f"{config_class}.json"
     cached = _cached(path)
     if cached is not None:
@@ -49,7 +59,7 @@ def trainer_arguments(config_class: str) -> dict[str, Annotation]:
         return arguments
     sources = Sources()
     try:
-        arguments = sources.fields("trl", config_class)
+        arguments = sources.fields(module, config_class)
     except (SourceMissing, OSError, SyntaxError) as error:
         raise UsageError(
             f"cannot check train.args: the sources of TRL's {config_class} cannot be read",
@@ -94,10 +104,10 @@ def _stamp(file: Path) -> list[int]:
 
 def argument_problems(method: object, args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, sentence) for every argument that cannot stay as it is. A method that is not known here is passed over."""
-    config_class = TRAINER_CONFIGS.get(method) if isinstance(method, str) else None
-    if not args or config_class is None:
+    if not args or not isinstance(method, str) or method not in TRAINER_CONFIGS:
         return
-    arguments = trainer_arguments(config_class)
+    arguments = trainer_arguments(method)
+    _, config_class = config_module(method)
     for name, value in args.items():
         if why := owned(name):
             yield name, f"cannot be set: {why}"

@@ -59,9 +59,9 @@ class Lab:
         self.data = data_artifact(root, sums() if rows is None else rows, sums(6))
         self.events: list[dict[str, Any]] = []
 
-    def step(self, adapter: Mapping[str, Any] | None = None, **args: Any) -> Step:
+    def step(self, adapter: Mapping[str, Any] | None = None, method: str = "sft", **args: Any) -> Step:
         params = {"adapter": dict(adapter or {}), "args": {**SHORT, **args}, "recipe": 1}
-        return Step("train", 1, "sft", params, inputs={"base": self.base.key, "data": self.data.key})
+        return Step("train", 1, method, params, inputs={"base": self.base.key, "data": self.data.key})
 
     def train(self, step: Step, place: str = "run", **context: Any) -> Artifact:
         """Does the step under ``root/place``; what an earlier try left in ``out`` is swept, as the store would."""

@@ -17,12 +17,10 @@ from variantforge.errors import (
     TrainError,
     UnmatchedTargets,
 )
-from variantforge.spec.family import AdapterSpec
 from variantforge.stages.models import quiet
 from variantforge.stages.tokens import load_tokenizer
-from variantforge.stages.train import adapters
-from variantforge.stages.train.examples import read_examples
-from variantforge.stages.train.sft import build_trainer, trainer_config, window
+from variantforge.stages.train.sft import Sft
+from variantforge.stages.train.training import Training
 from variantforge.step import StepContext
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
@@ -38,12 +36,9 @@ def trainer_of(lab: Lab, adapter: dict[str, Any] | None = None, **args: Any) -> 
     step = lab.step(adapter, **args)
     scratch = lab.root / "scratch"
     context = StepContext(step=step, inputs={"base": lab.base, "data": lab.data}, out=scratch, scratch=scratch)
-    spec, model = AdapterSpec(**(adapter or {})), lab.base.path / "model"
     with quiet():
-        config, tokenizer = trainer_config(context, spec, "cpu"), load_tokenizer(model)
-        examples = read_examples(context, lab.data.path / "train.jsonl", tokenizer, [IM_END], window(config))
-        tuned, _ = adapters.put_on(adapters.load_base(model, spec, "cpu", bf16=config.bf16), spec, config.seed)
-        return build_trainer(context, config, tuned, tokenizer, examples)
+        sft, training = Sft(), Training(context, Sft.defaults)
+        return sft.trainer(training, sft.examples(training))
 
 
 # --- what comes out -----------------------------------------------------------------------------------------------

@@ -5,6 +5,13 @@ from __future__ import annotations
 from variantforge.registry import Registry
 from variantforge.stages.train.method import Method
 
-METHODS: Registry[type[Method]] = Registry("methods", "training method", {"sft": "variantforge.stages.train.sft:Sft"})
+METHODS: Registry[type[Method]] = Registry(
+    "methods",
+    "training method",
+    {
+        "sft": "variantforge.stages.train.sft:Sft",
+        "continued": "variantforge.stages.train.sft:Continued",
+    },
+)
 
 __all__ = ["METHODS", "Method"]

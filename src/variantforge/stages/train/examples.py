@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import Interrupted, NoSupervisedTokens
-from variantforge.stages.rows import read_rows
 from variantforge.stages.tokens import prove_supervision, tokenize_row
 from variantforge.step import StepContext
 
@@ -36,13 +34,16 @@ class Examples:
 
 
 def read_examples(
-    context: StepContext, path: Path, tokenizer: Tokenizer, stop_ids: Collection[int], window: slice
+    context: StepContext,
+    rows: Sequence[Mapping[str, Any]],
+    tokenizer: Tokenizer,
+    stop_ids: Collection[int],
+    window: slice,
 ) -> Examples:
-    """All rows of a file, tokenized, proven, and cut to ``window`` (``slice(None, max_length)``).
+    """All rows, tokenized, proven, and cut to ``window`` (``slice(None, max_length)``).
 
     Rows whose supervised tokens all fall outside the window are left out, and counted.
     """
-    rows = list(read_rows(path))
     ids, input_ids, labels, cut, dropped = [], [], [], 0, 0
     for done, row in enumerate(rows):
         tokens = tokenize_row(tokenizer, row, stop_ids=stop_ids)

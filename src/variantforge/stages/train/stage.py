@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from variantforge.spec.family import TrainSpec, VariantSpec
+from importlib.util import find_spec
+
+from variantforge.registry import near
+from variantforge.spec.family import RowsDataset, VariantSpec
+from variantforge.stages.models import quiet
 from variantforge.stages.stage import Desk, Place
-from variantforge.stages.train import METHODS
+from variantforge.stages.train import METHODS, Method
+from variantforge.stages.train.config import split_tracking
 from variantforge.step import Artifact, Step, StepContext
+
+_KINDS = {"text": "text", "preference": "preference", "unpaired_preference": "unpaired_preference"}
+# What ``report_to`` takes: tracker -> the module that it needs. The same words as transformers'.
+TRACKERS = {"trackio": "trackio", "wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow"}
 
 
 class TrainStage:
@@ -17,24 +26,53 @@ class TrainStage:
     def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
         if name is None or variant is None:
             return
-        if variant.train.method not in METHODS:
-            desk.problem(f"{desk.at_key}.train.method", METHODS.unknown(variant.train.method))
+        train = variant.train
+        if train.method not in METHODS:
+            desk.problem(f"{desk.at_key}.train.method", METHODS.unknown(train.method))
             return
+        method = METHODS.load(train.method)()
+        _tell_wrong_rows(desk, variant, method)
+        args, tracking = split_tracking(train.args)
+        _tell_missing_trackers(desk, tracking.get("report_to"))
+        needs = method.needs(desk, name, variant)
         base = desk.step(Place("merge", variant.from_) if variant.from_ else Place("base", name))
         data = desk.step(Place("data", name, "mix"))
-        if base and data:
-            desk.add(Place("train", name), self._step(variant.train, base, data))
-
-    def _step(self, train: TrainSpec, base: Step, data: Step) -> Step:
-        recipe = METHODS.load(train.method).version
-        params = {"adapter": train.adapter.identity(), "args": dict(train.args), "recipe": recipe}
-        return Step("train", self.version, train.method, params, inputs={"base": base.key, "data": data.key})
+        if not (base and data and needs):
+            return
+        params = {"adapter": train.adapter.identity(), "args": args, "recipe": method.version, **needs.params}
+        inputs = {"base": base.key, "data": data.key, **needs.inputs}
+        hints = {"tracking": {"run_name": f"{desk.family.family} {name}", **tracking}} if tracking else {}
+        step = Step("train", self.version, train.method, params, inputs, pins=needs.pins, hints=hints)
+        desk.add(Place("train", name), step)
 
     def do(self, context: StepContext) -> None:
-        METHODS.load(context.step.method)().train(context)
+        with quiet():
+            METHODS.load(context.step.method)().train(context)
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
+
+
+def _tell_wrong_rows(desk: Desk, variant: VariantSpec, method: Method) -> None:
+    """Where a dataset's format is declared, what it holds is known before anything is read."""
+    for dataset in variant.data.mix:
+        section = desk.family.datasets.get(dataset)
+        stated = section.format if isinstance(section, RowsDataset) else "messages"
+        if section is None or stated == "auto" or _KINDS.get(stated, "messages") in method.rows:
+            continue
+        told = f"'{dataset}' holds rows of the kind {_KINDS.get(stated, 'messages')}"
+        wanted = f"{variant.train.method} learns from {' or '.join(method.rows)}"
+        desk.problem(f"{desk.at_key}.data.mix.{dataset}", f"{told}; {wanted}")
+
+
+def _tell_missing_trackers(desk: Desk, report_to: object) -> None:
+    names, known = report_to if isinstance(report_to, list) else [report_to], f" Known: {', '.join(TRACKERS)}."
+    for name in (str(name) for name in names if name not in (None, "none")):
+        key = f"{desk.at_key}.train.args.report_to"
+        if name not in TRACKERS:
+            desk.problem(key, f"unknown tracker '{name}'.{near(name, list(TRACKERS)) or known}")
+        elif find_spec(TRACKERS[name]) is None:
+            desk.problem(key, f"the tracker '{name}' is not installed: pip install {TRACKERS[name]}")
 
 
 STAGE = TrainStage()

@@ -1,7 +1,8 @@
 """What every Trainer here does beyond its library's: order, checkpoints, finite steps, progress.
 
 ``Careful`` is mixed into the trainer class of a method: ``type("…", (Careful, SFTTrainer), {})``. It overrides only
-methods that transformers' Trainer calls at well-defined places, and adds nothing to what is learned.
+methods that transformers' Trainer calls at well-defined places, and adds nothing to what is learned. A method whose
+batches are of another form brings a subclass with its own ``count`` or ``shown``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Careful:
     optimizer: Any
     lr_scheduler: Any
     train_dataset: Any
+    shown = ("loss", "tokens_per_s", "learning_rate", "grad_norm")  # metrics that progress tells of
 
     def watch(self, context: StepContext, warmup: float | None, row_names: Names) -> None:
         """``warmup``: share of all steps, unless the user said. ``row_names``: positions -> names for messages."""
@@ -55,12 +57,18 @@ class Careful:
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         self._since = self._since or (time.monotonic(), self.tokens)
-        padded = "attention_mask" in inputs
-        self.tokens += int(inputs["attention_mask"].sum()) if padded else inputs["input_ids"].numel()
-        self.supervised_tokens += int((inputs["labels"][:, 1:] != -100).sum())
+        tokens, supervised = self.count(inputs)
+        self.tokens, self.supervised_tokens = self.tokens + tokens, self.supervised_tokens + supervised
         loss = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
         self._micro_losses.append(float(loss))
         return loss
+
+    def count(self, inputs: Any) -> tuple[int, int]:
+        """Tokens of a micro-batch, and how many of them are learned from."""
+        padded = "attention_mask" in inputs
+        tokens = int(inputs["attention_mask"].sum()) if padded else inputs["input_ids"].numel()
+        learned = inputs["labels"] != -100 if "labels" in inputs else inputs["completion_mask"] != 0
+        return tokens, int(learned[:, 1:].sum())
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Called with all gradients there and before the optimizer's step: the last moment to stop."""
@@ -94,8 +102,7 @@ class Careful:
             seconds = time.monotonic() - self._since[0]
             logs["tokens_per_s"] = round((self.tokens - self._since[1]) / max(seconds, 1e-9), 1)
         super().log(logs, start_time)  # type: ignore[misc]
-        shown = ("loss", "tokens_per_s", "learning_rate", "grad_norm")
-        metrics = {name: logs[name] for name in shown if name in logs}
+        metrics = {name: logs[name] for name in self.shown if name in logs}
         if metrics:
             self.context.progress(self.state.global_step, self.state.max_steps, "step", **metrics)
 
