@@ -75,10 +75,19 @@ class RowsDataset(Section):
     revision: str | None = Field(None, description="branch, tag or commit on the Hub")
     subset: str | None = Field(None, description="configuration name of a Hub dataset")
     split: str = Field("train", description="split of a Hub dataset")
-    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"] = Field(
-        "auto", description="shape of one row; 'auto' recognises it by its columns"
-    )
+    format: Literal[
+        "auto",
+        "messages",
+        "sharegpt",
+        "alpaca",
+        "prompt_completion",
+        "text",
+        "preference",
+        "unpaired_preference",
+        "prompt_only",
+    ] = Field("auto", description="shape of one row; 'auto' recognises it by its columns")
     columns: dict[str, str] = Field({}, description="field of the format -> column of the file")
+    keep: list[str] = Field([], description="further columns of prompts (prompt_only) that rewards read, as 'extra'")
     limit: int | None = Field(None, ge=1, description="keep at most this many rows, chosen by content hash")
     license: str | None = metadata(None, description="SPDX id of the data, shown in cards")
     license_reason: str = metadata("", description="why you may say so, where its own card says nothing or another")

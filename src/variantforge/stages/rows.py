@@ -1,6 +1,7 @@
 """Canonical rows: what data steps write and every later stage reads.
 
-One row is one line of canonical JSON (sorted keys, UTF-8, no spaces), in ``train.jsonl`` or ``heldout.jsonl``: ``id``
+One row is one line of JSON (UTF-8, no spaces; the keys of row and message sorted, those within tools and calls as they
+came, since templates print them in their order), in ``train.jsonl`` or ``heldout.jsonl``: ``id``
 (16 hex digits), ``source`` (the dataset's name), and the content of one of these kinds (TRL's words):
 
     messages              {"messages": [message, ...]}                        a chat with answers to learn
@@ -37,6 +38,7 @@ _MARKS = {
 }
 KINDS = tuple(_MARKS)
 _OF_THE_ROW = ("id", "source")
+_TURNS = ("messages", "prompt", "chosen", "rejected", "completion")
 
 
 def kind_of(row: Mapping[str, Any]) -> str:
@@ -69,7 +71,7 @@ def as_answered(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def messages_of(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """All messages of a row, in reading order; none of a text."""
-    for part in ("messages", "prompt", "chosen", "rejected", "completion"):
+    for part in _TURNS:
         yield from row.get(part, ())
 
 
@@ -97,8 +99,13 @@ def make_row(source: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def encode_row(row: Mapping[str, Any]) -> bytes:
     """The row's one line, with its newline. Raises ValueError for NaN and for what UTF-8 cannot hold."""
-    text = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    ordered = {name: _sorted_turns(row[name]) if name in _TURNS else row[name] for name in sorted(row)}
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
+
+
+def _sorted_turns(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [dict(sorted(message.items())) for message in turns]
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:

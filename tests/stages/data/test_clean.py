@@ -109,7 +109,7 @@ def test_bad_rows_are_listed_by_place_and_the_rest_counted(tmp_path: Path) -> No
         make_dataset(tmp_path, path, format="text")
     assert str(caught.value) == (
         "7 of 8 rows of dataset 'd' cannot be used\n"
-        "./d.jsonl:2  text is empty\n"
+        './d.jsonl:2  text is empty. A row of the format text: {"text": "…"}\n'
         "./d.jsonl:3  text is a number, not text\n"
         "./d.jsonl:4  text is a missing value, not text\n"
         "./d.jsonl:5  no column 'text'; the columns are: other.\n"
@@ -126,7 +126,8 @@ def test_skipped_rows_are_counted_by_reason_and_told(tmp_path: Path) -> None:
     assert artifact.facts["bad"] == {"text is empty": 2, "text is not text": 1}
     assert (artifact.facts["rows"], len(rows_of(artifact))) == (4, 1)
     assert bench.notes == [
-        "d: 3 of 4 rows left out as bad (text is empty: 2, text is not text: 1); first: ./d.jsonl:2  text is empty"
+        "d: 3 of 4 rows left out as bad (text is empty: 2, text is not text: 1); first: ./d.jsonl:2  "
+        'text is empty. A row of the format text: {"text": "…"}'
     ]
 
 

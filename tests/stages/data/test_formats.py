@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from variantforge.stages.data.formats import recognise
+from variantforge.stages.data.formats.recognise import recognise
 from variantforge.stages.data.sources import BadRow
 
 NAN = float("nan")
@@ -94,16 +94,20 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"messages": [user(" \n"), assistant("a")]}, "turn 1: content is empty"),
     ("messages", {"messages": [user("q"), assistant(None)]}, "turn 2: content is a missing value, not text"),
     ("messages", {"messages": [user("q"), assistant(NAN)]}, "turn 2: content is a missing value, not text"),
-    ("messages", {"messages": [user(["q"]), assistant("a")]}, "turn 1: content is a list, not text"),
+    ("messages", {"messages": [user(["q"]), assistant("a")]}, "turn 1: content part 1 is text, not {'type': 'text'"),
     ("messages", {"messages": [user("q"), assistant(7)]}, "turn 2: content is a number, not text"),
     ("messages", {"messages": [user("q"), assistant(True)]}, "turn 2: content is true or false, not text"),
     ("messages", {"messages": [{"content": "q"}]}, "turn 1: no 'role'; it has content"),
     ("messages", {"messages": [{"from": "human", "value": "q"}]}, "turn 1: no 'role'; it has from, value (that is the"),
     ("messages", {"messages": [{"role": "User", "content": "q"}]}, "turn 1: unknown role 'User'. Did you mean 'user'?"),
-    ("messages", {"messages": [{"role": "tool", "content": "q"}]}, "turn 1: unknown role 'tool'. Known: system, user"),
+    ("messages", {"messages": [{"role": "tool", "content": "q"}]}, "turn 1 is tool, expected user or system"),
     ("messages", {"messages": [{"role": [], "content": "q"}]}, "turn 1: unknown role []."),
     ("messages", {"messages": [user("q"), {**assistant("a"), "weight": 0}]}, "turn 2: 'weight' is not supported"),
-    ("messages", {"messages": [user("q"), {**assistant("a"), "tool_calls": [{}]}]}, "turn 2: 'tool_calls' is not supp"),
+    (
+        "messages",
+        {"messages": [user("q"), {**assistant("a"), "tool_calls": [{}]}]},
+        "turn 2: call 1: name is a missing value",
+    ),
     ("messages", {"message": []}, "no column 'messages'; the columns are: message. Did you mean 'message'?"),
     ("sharegpt", {"conversations": [{"from": "human", "value": "q"}]}, "the last turn is user"),
     ("sharegpt", {"conversations": [{"from": "bot", "value": "q"}]}, "turn 1: unknown role 'bot'. Known: human"),

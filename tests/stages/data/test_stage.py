@@ -156,8 +156,9 @@ def test_the_default_fraction_is_the_evaluators_own(folder: Path) -> None:
         (
             {"path": "./a.jsonl", "columns": {"zzz": "q"}},
             "columns.zzz",
-            "no field 'zzz' in the format auto. Fields: messages, conversations, system, prompt, completion, "
-            "instruction, output, input, text.",
+            "no field 'zzz' in the format auto. Fields: chosen, rejected, prompt, input, system, tools, completion, "
+            "label, messages, conversations, instruction, output, history, text, answer, solution, tests, entry_point, "
+            "extra.",
         ),
         ({"path": "a/b@v1", "revision": "v2"}, "revision", "a/b@v1 names another revision; keep one of them"),
         ({"path": "package:pytest/nothing.txt"}, "path", "nothing.txt is none of .jsonl, .json, .csv, .parquet"),

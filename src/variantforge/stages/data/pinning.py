@@ -49,6 +49,9 @@ def _columns_fit(desk: Desk, key: str, section: RowsDataset) -> bool:
     forms = FORMATS.values() if section.format == "auto" else [FORMATS[section.format]]
     known = list(dict.fromkeys(field for form in forms for field in form.fields))
     unknown = [field for field in section.columns if field not in known]
+    if section.keep and section.format not in ("auto", "prompt_only"):
+        desk.problem(f"{key}.keep", f"columns are kept beside prompts (format: prompt_only), not in {section.format}")
+        return False
     for field in unknown:
         hint = near(field, known) or f" Fields: {', '.join(known)}."
         desk.problem(f"{key}.columns.{field}", f"no field '{field}' in the format {section.format}.{hint}")

@@ -8,7 +8,8 @@ from typing import Any
 
 from variantforge.errors import DataError
 from variantforge.spec.family import RowsDataset
-from variantforge.stages.data.formats import FORMATS, Shape, no_column, recognise
+from variantforge.stages.data.formats import FORMATS
+from variantforge.stages.data.formats.recognise import Shape, no_column, recognise
 from variantforge.stages.data.hub import open_hub
 from variantforge.stages.data.sources import BadRow, Record, Table, open_table
 from variantforge.step import Pin
@@ -22,16 +23,23 @@ class Reading:
 
     def __init__(self, name: str, section: RowsDataset, pin: Pin, files: Sequence[str]) -> None:
         self._name, self._section, self._pin, self._files = name, section, pin, files
-        self._shape = None if section.format == "auto" else recognise({}, section.format, section.columns)
+        self._shape = None if section.format == "auto" else self._recognised("", {})
         self._seen: dict[str, None] = {}  # columns met so far, in order
+        self._shape_told = False
 
     @property
     def facts(self) -> dict[str, Any]:
         if self._shape is None:
             return {"format": "auto", "format_why": "no row could be read", "ignored_columns": []}
-        used = {self._shape.column(field) for field in FORMATS[self._shape.name].fields}
-        ignored = sorted(self._seen.keys() - used)
+        ignored = sorted(self._seen.keys() - self._shape.read)
         return {"format": self._shape.name, "format_why": self._shape.why, "ignored_columns": ignored}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of how the rows were read: a guess that could have been another."""
+        if self._shape is None or not self._shape.doubtful:
+            return []
+        return [f"{self._name}: read as {self._shape.name}: {self._shape.why}"]
 
     def __iter__(self) -> Iterator[Record]:
         count = max(len(self._files), 1)
@@ -64,35 +72,54 @@ class Reading:
         try:
             return self._shape.content(values)
         except BadRow as bad:
+            return self._with_shape(bad, self._shape.name)
+
+    def _with_shape(self, bad: BadRow, name: str) -> BadRow:
+        """The first bad row tells what was expected."""
+        if self._shape_told:
             return bad
+        self._shape_told = True
+        return BadRow(bad.reason, f"{bad.detail}. A row of the format {name}: {FORMATS[name].shape}")
 
     def _recognised(self, place: str, values: Mapping[str, Any]) -> Shape:
-        shape = recognise(values, self._section.format, self._section.columns)
+        section = self._section
+        shape = recognise(values, section.format, section.columns, section.keep)
         if shape is None:
             known = "\n".join(f"{name}: {', '.join(form.required)}" for name, form in FORMATS.items())
             raise DataError(
                 f"{place}  no known format has the columns: {', '.join(values) or 'none'}",
                 why=f"The formats and the columns that each needs:\n{known}",
-                next=f"name the format and its columns, e.g. datasets.{self._name}: "
-                f"{{format: text, columns: {{text: {next(iter(values), 'body')}}}}}",
+                next=f"name the format and its columns, e.g. datasets.{self._name}: {_advice(list(values))}",
+            )
+        if section.keep and FORMATS[shape.name].kind != "prompt_only":
+            raise DataError(
+                f"{place}  columns are kept beside prompts alone, and these rows are {shape.name}",
+                why=f"They have {shape.why}.",
+                next=f"take keep out of datasets.{self._name}, or set its format: prompt_only",
             )
         return shape
+
+    @property
+    def _named(self) -> list[str]:
+        """Columns that the user named: they must stand in a row at least."""
+        return [*self._section.columns.values(), *self._section.keep]
 
     def _prove_columns(self, table: Table) -> None:
         """A header is known before the rows: what it lacks is told once, not once a row."""
         if table.columns is None:
             return
-        needed = self._shape.needed + self._shape.named if self._shape else tuple(self._section.columns.values())
-        for column in needed:
+        for column in [*(self._shape.needed if self._shape else ()), *self._named]:
             if column not in table.columns:
                 raise self._missing(table.name, column, table.columns)
 
     def _prove_named_columns_were_met(self) -> None:
-        for column in self._section.columns.values():
+        for column in self._named:
             if self._seen and column not in self._seen:
                 raise self._missing(self._section.path, column, list(self._seen))
 
     def _missing(self, place: str, column: str, present: Sequence[str]) -> DataError:
+        if column in self._section.keep:
+            return DataError(f"{place}  {no_column(column, present)}", next=f"correct datasets.{self._name}.keep")
         field = {column: field for field, column in self._section.columns.items()}.get(column, column)
         return DataError(
             f"{place}  {no_column(column, present)}",
@@ -100,3 +127,16 @@ class Reading:
             + (f" of the format {self._section.format}." if self._section.format != "auto" else "."),
             next=f"correct datasets.{self._name}.columns: {{{field}: <column of the file>}}",
         )
+
+
+_PROMPTS = ("prompt", "question", "query", "instruction", "problem", "input")
+_ANSWERS = ("completion", "answer", "response", "output", "solution")
+
+
+def _advice(present: Sequence[str]) -> str:
+    """What to write for columns of no known format: a guess for people, from the names that many datasets use."""
+    asked = next((name for name in _PROMPTS if name in present), None)
+    answer = next((name for name in _ANSWERS if name in present), None)
+    if asked and answer:
+        return f"{{format: prompt_completion, columns: {{prompt: {asked}, completion: {answer}}}}}"
+    return f"{{format: text, columns: {{text: {next(iter(present), 'body')}}}}}"

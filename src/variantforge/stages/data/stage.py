@@ -143,6 +143,8 @@ def _do_rows(context: StepContext) -> None:
     )
     tally = clean.sift(context, rows, rules)
     _prove_unchanged(step, files)
+    for note in rows.notes if isinstance(rows, Reading) else ():
+        context.note(note)
     context.write_facts({**tally.facts, **rows.facts, "fraction": rules.fraction})
 
 
