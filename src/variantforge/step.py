@@ -16,7 +16,7 @@ from typing import Any
 from variantforge.fsops import read_small, write_json
 from variantforge.hashing import canonical_json, key_of_text
 
-FACTS = "facts.json"
+FACTS, MANIFEST = "facts.json", "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,13 @@ class Artifact:
         """What the step found out (``facts.json``): JSON, without timings, equal for equal steps."""
         facts: dict[str, Any] = json.loads(read_small(f"{self.path}/{FACTS}"))
         return facts
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Tool -> the version that made this, noted when it was made; {} of a folder that no store has taken in."""
+        manifest = self.path / MANIFEST
+        made: dict[str, Any] = json.loads(read_small(str(manifest)))["made"] if manifest.exists() else {}
+        return dict(made.get("versions", {}))
 
     @property
     def refusal(self) -> str:

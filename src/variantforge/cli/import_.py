@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from variantforge.plan.plan import Plan
     from variantforge.release.found import Found
     from variantforge.release.hub import Hub
+    from variantforge.release.lock.record import Lock
     from variantforge.spec.load import FamilyFile
 
 app = typer.Typer(**STYLE)
@@ -47,7 +48,7 @@ class _Family:
 
     file: FamilyFile
     plan: Plan
-    has_lock: bool
+    lock: Lock | None
 
 
 class _LockEnd(NamedTuple):
@@ -102,8 +103,11 @@ def import_(
         )
     lock = _lock(found, family, out) if family else _LockEnd()
     missing += [lock.told] if lock.told and not lock.path else []
+    other = found.not_as_locked(family.lock, family.file.spec) if family and family.lock else []
     if as_json:
-        out.json(_document(found, target, len(wanted), size_bytes, lock, missing))
+        out.json(_document(found, target, len(wanted), size_bytes, lock, missing) | {"not_as_locked": other})
+    for text in other:
+        out.line(("not as locked:", "yellow"), text)
     _write_end(out, found, target, len(wanted), lock, missing, file if target.spec else None)
 
 
@@ -118,11 +122,11 @@ def _family(file: Path, store: Path | None, found: Found, out: Output) -> _Famil
     path = file / DEFAULT_FILE if file.is_dir() else file
     if lock_path(path).exists():
         opened = open_family(file, store, out)
-        return _Family(opened.file, opened.plan, has_lock=True)
+        return _Family(opened.file, opened.plan, opened.lock)
     loaded, bases = load_family(path), found.bases
     known = [need for need in needs(loaded.spec) if need.section == "base" and need.hub and need.hub.name in bases]
     resolver = Resolver(locked={(need.hub, "model"): bases[need.hub.name] for need in known if need.hub})
-    return _Family(loaded, build_plan(loaded, resolver), has_lock=False)
+    return _Family(loaded, build_plan(loaded, resolver), None)
 
 
 def _lock(found: Found, family: _Family, out: Output) -> _LockEnd:
@@ -134,7 +138,7 @@ def _lock(found: Found, family: _Family, out: Output) -> _LockEnd:
     from variantforge.release.lock.text import lock_digest, write_lock
 
     path, record = lock_path(family.file.path), found.record
-    if family.has_lock:
+    if family.lock:
         return _LockEnd()
     other = [part.repo for part in found.parts if part.step.key not in family.plan.steps]
     if other:

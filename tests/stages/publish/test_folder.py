@@ -556,4 +556,4 @@ def test_a_mistyped_publisher_is_answered_with_the_near_one(tmp_path: Path) -> N
 
 def test_a_path_is_read_from_the_folder_of_the_family_file(tmp_path: Path) -> None:
     made_family = family(tmp_path, {"publish": {"path": "../there"}})
-    assert made_family.step("publish", "code", "merged").hints == {"folder": str(tmp_path / "there")}
+    assert made_family.step("publish", "code", "merged").hints["folder"] == str(tmp_path / "there")

@@ -9,6 +9,8 @@ from variantforge.release.drift.finding import Finding, Kind
 from variantforge.release.drift.repos import Look
 from variantforge.release.lock.fit import Misfit, ask_hub, misfits
 from variantforge.release.lock.record import Lock
+from variantforge.release.lock.rests import held, not_as_locked, pins_told
+from variantforge.release.record import Lineage
 from variantforge.release.versions import is_newer
 from variantforge.spec.family import FamilySpec
 from variantforge.step import Step
@@ -28,6 +30,7 @@ def family_findings(
 
     def more(look: Look) -> Iterator[Finding]:
         yield from _lock(spec, plan, lock)
+        yield from _resting(spec, lock, look)
         yield from _not_applied(spec, plan, look)
         yield from _state(plan, store, look)
 
@@ -50,6 +53,16 @@ def _of_misfit(misfit: Misfit) -> Finding:
     kind = _LOCK_KINDS.get((misfit.kind, misfit.section), other)
     upgrade = f" --upgrade {misfit.upgrade}" if misfit.upgrade else ""
     return Finding(kind, "", f"{misfit.subject}: {misfit.text}", next=f"vf lock{upgrade}")
+
+
+def _resting(spec: FamilySpec, lock: Lock | None, look: Look) -> Iterator[Finding]:
+    """Repos that were made of other bases or data than the lock holds now."""
+    for repo in look.record.repos if lock else ():
+        lineage = _lineage(look, repo)
+        if lock and lineage and (variant := str(lineage.more.get("variant"))) in spec.variants:
+            others = list(not_as_locked(pins_told(lineage), held(lock, spec, variant)))
+            if others:
+                yield Finding("not_as_locked", repo, f"rests on {'; '.join(others)}", next="vf plan")
 
 
 def _not_applied(spec: FamilySpec, plan: Plan, look: Look) -> Iterator[Finding]:
@@ -78,9 +91,13 @@ def _wished(plan: Plan) -> Iterator[tuple[str, Step]]:
 
 def _released_step(look: Look, repo: str) -> str:
     """The step that the released content comes of; '' for a repo that is not released, or cannot be read."""
-    seen = look.seen.repos.get(repo)
-    lineage = seen.released.lineage if seen and seen.released else None
+    lineage = _lineage(look, repo)
     return str(lineage.more.get("step", "")) if lineage else ""
+
+
+def _lineage(look: Look, repo: str) -> Lineage | None:
+    seen = look.seen.repos.get(repo)
+    return seen.released.lineage if seen and seen.released else None
 
 
 def _state(plan: Plan, store: Store, look: Look) -> Iterator[Finding]:

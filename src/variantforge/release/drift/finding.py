@@ -46,6 +46,7 @@ InfoKind = Literal[
     "collection_item_extra",
     "changed_tools",
     "not_locked",
+    "not_as_locked",
     "hub_unasked",
     "not_applied",
     "state_missing",

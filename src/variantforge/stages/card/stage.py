@@ -21,7 +21,7 @@ class Card:
     only facts that say why; so it is not published."""
 
     name = "card"
-    version = 2
+    version = 3
     heavy = False
     takes_refused = True
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from variantforge.errors import PublishError
 from variantforge.hashing import file_digest, text_digest
+from variantforge.stages.publish.pins import pins_digest, read_pins
 from variantforge.step import Step
 
 MANIFEST = "variantforge.json"
@@ -81,10 +82,14 @@ def digest_of(content: Content) -> Digest:
 def manifest_text(step: Step, files: Mapping[str, Digest], card: Mapping[str, Any]) -> str:
     """``variantforge.json``: what the repo is, the key of every step it comes of, what gates said, and the digest of
     every other file; ``card`` are the facts of its card. ``recipe`` and ``made_from`` are what ``step`` is the
-    hash of: with them, who has only the Hub can put the repo back into a store.
+    hash of: with them, who has only the Hub can put the repo back into a store. ``pins`` are the bases and data that
+    this very repo rests on, ``lock`` is their digest; ``versions`` are those of the tools that made what it holds, as
+    noted when they made it.
 
-    No version: the tag says it, and a repo that a release leaves as it was stays the same bytes.
+    No version of the family, of its lock or of today's tools: a repo that a release leaves as it was stays the same
+    bytes.
     """
+    pins = step.hints["pins"]
     manifest = {
         "made_by": "variantforge",
         "format": 1,
@@ -92,6 +97,9 @@ def manifest_text(step: Step, files: Mapping[str, Digest], card: Mapping[str, An
         "step": step.key,
         "recipe": {"version": step.version, "method": step.method, "params": dict(step.params)},
         "made_from": dict(step.inputs),
+        "pins": pins,
+        "lock": pins_digest(read_pins(pins) or {}),
+        "versions": card["versions"],
         "steps": card["steps"],
         "gates": card["verdicts"],
         "withheld": card["withheld"],

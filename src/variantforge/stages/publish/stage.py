@@ -10,6 +10,7 @@ from variantforge.hashing import text_digest
 from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, repo
 from variantforge.stages.publish import PUBLISHERS
 from variantforge.stages.publish.legal import legal_texts
+from variantforge.stages.publish.pins import named, pins_beneath
 from variantforge.stages.publish.release import (
     MANIFEST,
     Content,
@@ -57,7 +58,7 @@ class Publish:
     """A repo whose card was refused is not reached: the runner stops at the card."""
 
     name = "publish"
-    version = 1
+    version = 2
     heavy = False
     takes_refused = False
 
@@ -67,10 +68,10 @@ class Publish:
             desk.problem("publish.to", PUBLISHERS.unknown(to))
             return
         publisher = PUBLISHERS.load(to)()
-        for place, params, inputs in self._wanted(desk, name, variant):
+        for place, params, inputs, pins in self._wanted(desk, name, variant):
             if name is None:
                 params = {**params, **publisher.family_params(desk)}
-            step = Step(self.name, self.version, to, params, inputs, hints=publisher.hints(desk))
+            step = Step(self.name, self.version, to, params, inputs, hints={**publisher.hints(desk), **pins})
             for path in publisher.looks_at(step):
                 desk.look(path)
             if problem := publisher.problem(step):
@@ -79,8 +80,10 @@ class Publish:
 
     def _wanted(
         self, desk: Desk, name: str | None, variant: VariantSpec | None
-    ) -> Iterator[tuple[Place, dict[str, Any], dict[str, str]]]:
-        """The family's page hangs on all cards, not on the publications: refused repos must not keep it back.
+    ) -> Iterator[tuple[Place, dict[str, Any], dict[str, str], dict[str, Any]]]:
+        """Place, params, inputs, and the pins beneath as hints: the inputs' keys hold those already.
+
+        The family's page hangs on all cards, not on the publications: refused repos must not keep it back.
 
         The version is the page's alone: a release in which a repo is as before leaves that repo's bytes as they are.
         """
@@ -92,20 +95,24 @@ class Publish:
                     Place(self.name, None, "family"),
                     words | {"version": family.version, "form": "family"},
                     {"card": card.key},
+                    {},
                 )
             return
         for form in forms_of(family, variant):
             this = repo(family, name, form)
-            needed = {role: desk.step(place) for role, place in _payload(this, variant).items()}
-            inputs = {role: step.key for role, step in needed.items() if step}
-            if len(inputs) == len(needed):
+            payload = _payload(this, variant)
+            needed = {role: step for role, place in payload.items() if (step := desk.step(place))}
+            if len(needed) == len(payload):
+                inputs = {role: step.key for role, step in needed.items()}
+                card = needed.pop("card")
+                pins = {"pins": named(pins_beneath(desk, needed), card.params)}
                 if legal := desk.step(Place("base", name, "legal")):
                     inputs["legal"] = legal.key
                 files = {
                     format: gguf_file(family, name, format) for format in formats_of(variant, form) if form == "gguf"
                 }
                 params = words | {"form": form, "repo": this.id, "files": files, **_revision(desk, this)}
-                yield Place(self.name, name, form), params, inputs
+                yield Place(self.name, name, form), params, inputs, pins
 
     def do(self, context: StepContext) -> None:
         publisher, card = PUBLISHERS.load(context.step.method)(), context.inputs["card"]
