@@ -6,6 +6,7 @@ VariantforgeError                    1   something failed; the message says what
 ├── StepError                        1   a step could not be done
 │   ├── BaseError                        a base model cannot be read, or lacks what the family needs
 │   ├── DataError                        rows that cannot be used: place and reason given
+│   │   └── Contaminated                     training data holds what the model will be measured on
 │   ├── TrainError                       training would be, or has gone, wrong
 │   │   ├── WrongRows                        rows of a kind that the method cannot learn from
 │   │   ├── NoSupervisedTokens               not one token would be learned from
@@ -127,6 +128,10 @@ class DataError(StepError):
 
 class TrainError(StepError):
     pass
+
+class Contaminated(DataError):
+    pass
+
 
 
 class WrongRows(TrainError):

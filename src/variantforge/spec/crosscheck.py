@@ -59,21 +59,24 @@ def _circles(family: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _mixes(family: Mapping[str, Any]) -> Iterator[Finding]:
+_AMOUNTS = {"mix": ("its weight", "weights"), "epochs": ("how often it is read", "epochs")}
+
+
     datasets = list(_mapping(family.get("datasets")))
     for name, variant in _variants(family).items():
-        mix = _mapping(variant.get("data")).get("mix")
-        path: KeyPath = ("variants", name, "data", "mix")
-        if not isinstance(mix, dict):
-            continue
-        for dataset, weight in mix.items():
-            if dataset not in datasets:
-                yield (*path, dataset), no_such("dataset", dataset, datasets)
-            if _is_number(weight) and weight < 0:
-                yield (*path, dataset), f"{describe(weight)} is no weight: at least 0 is wanted"
-        if not mix:
-            yield path, "empty: name at least one dataset and its weight"
-        elif all(_is_number(weight) and weight == 0 for weight in mix.values()):
-            yield path, "all weights are 0: nothing would be trained on"
+        for word, (one, many) in _AMOUNTS.items():
+            amounts, path = _mapping(variant.get("data")).get(word), ("variants", name, "data", word)
+            if not isinstance(amounts, dict):
+                continue
+            for dataset, amount in amounts.items():
+                if dataset not in datasets:
+                    yield (*path, dataset), no_such("dataset", dataset, datasets)
+                if word == "mix" and _is_number(amount) and amount < 0:
+                    yield (*path, dataset), f"{describe(amount)} is no weight: at least 0 is wanted"
+            if not amounts:
+                yield path, f"empty: name at least one dataset and {one}"
+            elif all(_is_number(amount) and amount == 0 for amount in amounts.values()):
+                yield path, f"all {many} are 0: nothing would be trained on"
 
 
 def _is_number(value: Any) -> bool:

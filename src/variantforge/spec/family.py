@@ -138,6 +138,15 @@ DatasetSpec = Annotated[
 
 class DeduplicateSpec(Section):
     exact: bool = Field(True, description="drop rows whose text is equal, across all sources of a variant")
+    near: float | None = Field(
+        None, ge=0.5, le=1.0, description="drop rows that share this much of their word 5-grams too, e.g. 0.85"
+    )
+
+    @model_validator(mode="after")
+    def _near_is_more_than_exact(self) -> DeduplicateSpec:
+        if self.near is not None and not self.exact:
+            raise ValueError("'near' drops equal rows too: leave 'exact' at true, or remove 'near'")
+        return self
 
 
 class DataPolicySpec(Section):
@@ -160,8 +169,13 @@ class TrainSpec(Section):
 
 
 class MixSpec(Section):
-    mix: dict[str, float] = Field(description="dataset -> weight; weights are shares, they need not sum to one")
-    by: Literal["examples", "tokens"] = Field("examples", description="what the shares count")
+    """What a variant learns from: ``mix`` says shares, ``epochs`` how often each source is read. One of the two."""
+
+    mix: dict[str, float] = Field({}, description="dataset -> weight; weights are shares, they need not sum to one")
+    epochs: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(
+        {}, description="dataset -> how often it is read, e.g. {chat: 2, replay: 0.5}; instead of mix"
+    )
+    by: Literal["examples", "tokens"] = Field("examples", description="what the shares of a mix count")
     stopping_strategy: Literal["first_exhausted", "all_exhausted"] = Field(
         "first_exhausted", description="stop when one source runs out, or repeat sources until all were seen once"
     )
@@ -213,6 +227,23 @@ class GateSpec(Section):
     worse_by_at_most: float | None = Field(None, ge=0, description="the interval's bound may be worse by this")
     at_most: float | None = Field(None, description="the interval's upper bound may be this")
     at_least: float | None = Field(None, description="the interval's lower bound must be this")
+
+    @model_validator(mode="after")
+    def _mix_or_epochs(self) -> MixSpec:
+        said = self.model_fields_set
+        if "mix" not in said and "epochs" not in said:
+            raise ValueError("say which datasets: mix: {name: weight}, or epochs: {name: times}")
+        if "mix" in said and "epochs" in said:
+            raise ValueError("'mix' and 'epochs' are both set: one of them says how much of each dataset is taken")
+        for name in ("by", "stopping_strategy"):
+            if "epochs" in said and name in said:
+                raise ValueError(f"'{name}' belongs to mix; with epochs each dataset is read as often as it says")
+        return self
+
+    @property
+    def sources(self) -> dict[str, float]:
+        """The datasets that give rows, in the order of the file, each with its weight or its epochs."""
+        return {name: amount for name, amount in {**self.mix, **self.epochs}.items() if amount > 0}
 
     @model_validator(mode="after")
     def _one_bound(self) -> GateSpec:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tests.bench import do_step
 from tests.stages.data.workbench import Workbench, chat, chats, ids, rows_of, write_jsonl
 from tests.tiny import tokenizer_folder
-from variantforge.errors import DataError, Interrupted
-from variantforge.stages.data.mix import Line, pick
+from variantforge.errors import Contaminated, DataError, Interrupted
+from variantforge.spec.family import MixSpec
+from variantforge.stages.data.mix import Line, Pick, pick, prove_apart, targets
 from variantforge.stages.data.stage import STAGE
 from variantforge.stages.rows import HELDOUT, TRAIN, read_rows
 from variantforge.stages.stage import Place
@@ -33,6 +34,12 @@ def shares(weights: list[int]) -> dict[str, Fraction]:
     return {f"s{n}": Fraction(weight, sum(weights)) for n, weight in enumerate(weights)}
 
 
+def mixed(counts: list[int], weights: list[Fraction], *, all_seen: bool) -> list[Pick]:
+    spec = MixSpec(mix={"s0": 1.0}, stopping_strategy="all_exhausted" if all_seen else "first_exhausted")
+    amounts = {f"s{n}": weight for n, weight in enumerate(weights)}
+    return pick(queues(counts), targets({f"s{n}": count for n, count in enumerate(counts)}, amounts, spec))
+
+
 @settings(max_examples=150, deadline=None)
 @given(sources=st.lists(st.tuples(st.integers(1, 150), weight), min_size=1, max_size=5), all_seen=st.booleans())
 def test_shares_are_exact_to_the_nearest_row(sources: list[tuple[int, int]], all_seen: bool) -> None:
@@ -42,7 +49,7 @@ def test_shares_are_exact_to_the_nearest_row(sources: list[tuple[int, int]], all
     total = max(totals) if all_seen else min(totals)
     if all_seen and any(total * given_shares[f"s{n}"] > 100 * count for n, count in enumerate(counts)):
         return
-    picks = pick(queues(counts), given_shares, all_seen=all_seen)
+    picks = mixed(counts, list(given_shares.values()), all_seen=all_seen)
     for name, share in given_shares.items():
         assert abs(sum(1 for one in picks if one.source == name) - share * total) <= Fraction(1, 2)
 
@@ -51,7 +58,7 @@ def test_shares_are_exact_to_the_nearest_row(sources: list[tuple[int, int]], all
 @given(counts=sizes, data=st.data())
 def test_first_exhausted_repeats_no_row_and_uses_one_source_up(counts: list[int], data: st.DataObject) -> None:
     weights = [data.draw(weight) for _ in counts]
-    picks = pick(queues(counts), shares(weights), all_seen=False)
+    picks = mixed(counts, list(shares(weights).values()), all_seen=False)
     assert len({one.line for one in picks}) == len(picks)
     taken = [sum(1 for one in picks if one.source == f"s{n}") for n in range(len(counts))]
     assert any(used == count for used, count in zip(taken, counts, strict=True))
@@ -61,11 +68,25 @@ def test_first_exhausted_repeats_no_row_and_uses_one_source_up(counts: list[int]
 @given(counts=st.lists(st.integers(20, 60), min_size=1, max_size=4), data=st.data())
 def test_all_exhausted_takes_every_row_and_repeats_evenly(counts: list[int], data: st.DataObject) -> None:
     weights = [data.draw(st.integers(5, 15)) for _ in counts]
-    picks = pick(queues(counts), shares(weights), all_seen=True)
+    picks = mixed(counts, list(shares(weights).values()), all_seen=True)
     for name, queue in queues(counts).items():
         times = [sum(1 for one in picks if one.source == name and one.line == line) for line in queue]
         assert min(times) >= 1
         assert max(times) - min(times) <= 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(sources=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 400)), min_size=1, max_size=4))
+def test_epochs_take_every_row_as_often_as_they_say(sources: list[tuple[int, int]]) -> None:
+    counts = {f"s{n}": count for n, (count, _) in enumerate(sources)}
+    epochs = {f"s{n}": hundredths / 100 for n, (_, hundredths) in enumerate(sources)}
+    amounts = {name: Fraction(str(amount)) for name, amount in epochs.items()}
+    picks = pick(queues(list(counts.values())), targets(counts, amounts, MixSpec(epochs=epochs)))
+    for name, queue in queues(list(counts.values())).items():
+        taken = [one.line for one in picks if one.source == name]
+        assert len(taken) == (amounts[name] * counts[name] + Fraction(1, 2)) // 1
+        times = [taken.count(line) for line in queue]
+        assert {*times} <= {int(amounts[name]), int(amounts[name]) + 1}
 
 
 def two_sources(folder: Path, first: int, second: int, **data: Any) -> Workbench:
@@ -95,9 +116,43 @@ def test_all_exhausted_repeats_the_smaller_source(tmp_path: Path) -> None:
     assert len(ids(artifact, TRAIN)) > len(set(ids(artifact, TRAIN)))
 
 
+def test_epochs_say_how_often_each_source_is_read(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chats(50, "a"))
+    write_jsonl(tmp_path / "b.jsonl", chats(51, "b"))
+    datasets = {"a": {"path": "./a.jsonl"}, "b": {"path": "./b.jsonl"}}
+    bench = Workbench(tmp_path, datasets, data={"epochs": {"a": 2, "b": 0.5}}).plan()
+    facts = bench.mix().facts
+    a, b = facts["sources"]["a"], facts["sources"]["b"]
+    assert facts["by"] == "epochs"
+    assert (a["train"], a["repeats"]) == (2 * a["of"], 2)
+    assert (b["train"], b["repeats"]) == ((b["of"] + 1) // 2, 1)
+    assert bench.notes == [f"a: oversampled, its {a['of']} rows are read 2 times ({a['train']} in all)"]
+
+
+def test_half_an_epoch_takes_the_same_rows_whatever_else_is_mixed_in(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chats(50, "a"))
+    write_jsonl(tmp_path / "b.jsonl", chats(50, "b"))
+    datasets = {"a": {"path": "./a.jsonl"}, "b": {"path": "./b.jsonl"}}
+    alone, beside = (
+        {
+            row["id"]
+            for row in read_rows(Workbench(tmp_path, datasets, data={"epochs": epochs}).plan().mix().path / TRAIN)
+        }
+        for epochs in ({"a": 0.5}, {"a": 0.5, "b": 3})
+    )
+    assert alone < beside
+
+
+def test_held_out_rows_in_the_training_data_are_refused() -> None:
+    held = [Pick("a", Line("x", 0, 1), 0)]
+    prove_apart([Pick("a", Line("y", 9, 1), 0)], held)
+    with pytest.raises(Contaminated, match=r"1 held-out rows stand in the training data too, e\.g\. x"):
+        prove_apart([Pick("b", Line("x", 3, 1), 0)], held)
+
+
 def test_a_weight_of_a_half_finds_all_rows_of_the_source_that_runs_out(tmp_path: Path) -> None:
     """0.8 has no exact binary form; the share must be counted in decimals."""
-    counted = pick(queues([80, 40]), {"s0": Fraction("0.8"), "s1": Fraction("0.2")}, all_seen=False)
+    counted = mixed([80, 40], [Fraction("0.8"), Fraction("0.2")], all_seen=False)
     assert (sum(one.source == "s0" for one in counted), sum(one.source == "s1" for one in counted)) == (80, 20)
 
 

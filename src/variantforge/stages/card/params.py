@@ -109,8 +109,8 @@ def _parent(family: FamilySpec, name: str) -> dict[str, str]:
 
 
 def _sources(family: FamilySpec, name: str) -> dict[str, dict[str, Any]]:
-    mix = family.variants[name].data.mix
-    return {dataset: _source(family.datasets[dataset]) for dataset in mix if dataset in family.datasets}
+    sources = family.variants[name].data.sources
+    return {dataset: _source(family.datasets[dataset]) for dataset in sources if dataset in family.datasets}
 
 
 def _source(dataset: DatasetSpec) -> dict[str, Any]:

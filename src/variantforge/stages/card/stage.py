@@ -75,7 +75,7 @@ def _places(desk: Desk, this: Repo) -> Iterator[tuple[str, Place]]:
     variant = family.variants[name]
     yield "base", Place("base", name)
     yield "data", Place("data", name, "mix")
-    for dataset in variant.data.mix:
+    for dataset in variant.data.sources:
         yield f"rows:{dataset}", Place("data", None, dataset)
     yield "train", Place("train", name)
     yield "merge", Place("merge", name)

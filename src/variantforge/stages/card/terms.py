@@ -59,7 +59,7 @@ def _learned_from(family: FamilySpec, name: str) -> set[str]:
     while name in family.variants and name not in seen:
         seen.add(name)
         variant = family.variants[name]
-        found |= set(variant.data.mix) & set(family.datasets)
+        found |= set(variant.data.sources) & set(family.datasets)
         name = variant.from_ or ""
     return found
 

@@ -1,45 +1,35 @@
-"""Datasets -> what one variant trains on: shares by weight, in an order that only seed and content decide.
+"""Datasets -> what one variant trains on: so much of each, in an order that only seed and content decide.
 
-With s the share of a source and n its size (in examples, or in tokens of the base's tokenizer), a mix of total T takes
-s·T of each source, to the nearest row. The two stopping strategies of ``datasets.interleave_datasets`` choose T:
+With ``mix``, s the share of a source and n its size (in examples, or in tokens of the base's tokenizer), a mix of
+total T takes s·T of each source, to the nearest row. ``datasets.interleave_datasets`` has two ways to choose T:
 
     first_exhausted   the largest T with s·T <= n for every source: no row is repeated
     all_exhausted     the smallest T with s·T >= n for every source: rows of the others are repeated, in turn
 
-That function samples sources at random, so its shares come out roughly; here they are exact. Held out is the union of
-what the sources hold out, whatever their weights, without doubles.
+That function samples sources at random, so its shares come out roughly; here they are exact. With ``epochs``, e of a
+source means e·n rows, to the nearest. Held out is the union of what the sources hold out, whatever their weights,
+without doubles; no row of it, and nothing nearly like it where ``near`` is asked, is trained on.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from fractions import Fraction
 from itertools import cycle
 from math import ceil, log
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from variantforge.errors import DataError, Interrupted
+from variantforge.errors import Contaminated, DataError
 from variantforge.fsops import writing
 from variantforge.spec.family import DeduplicateSpec, MixSpec
+from variantforge.stages.data import near_duplicates
+from variantforge.stages.data.pool import Line, Lines, Pool, Row, Standing
 from variantforge.stages.data.split import rank
 from variantforge.stages.rows import HELDOUT, TRAIN, texts_of
 from variantforge.step import StepContext
 
 BASE = "base"
 MAX_REPEATS = 100
-_BEAT = 500
-Row = Mapping[str, Any]
-
-
-class Line(NamedTuple):
-    """A row that stays on disk: its id, where its line starts, and its size (1, or its tokens)."""
-
-    id: str
-    offset: int
-    size: int
 
 
 class Pick(NamedTuple):
@@ -53,33 +43,46 @@ class Pick(NamedTuple):
 def mix(context: StepContext) -> None:
     """Raises DataError when a source has no row left, or nothing is held out although something should be."""
     spec = MixSpec(**context.step.params["data"])
-    unique = DeduplicateSpec(**context.step.params.get("deduplicate", {})).exact
-    weights = {name: Fraction(str(weight)) for name, weight in sorted(spec.mix.items()) if weight > 0}
-    shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    same = DeduplicateSpec(**context.step.params.get("deduplicate", {}))
+    amounts = {name: Fraction(str(amount)) for name, amount in sorted(spec.sources.items())}
     size = _token_counter(context) if spec.by == "tokens" else _one
+    with Pool(context, list(amounts)) as pool:
+        twins = pool.index(TRAIN, size, unique=same.exact) + pool.index(HELDOUT, _one, unique=True)
+        found = _cleaned(pool, same)
+        train, heldout = pool.lines[TRAIN], pool.lines[HELDOUT]
+        _prove_enough(context, train, heldout)
+        queues = {
+            name: sorted(rows, key=lambda line: rank(f"pick {spec.seed}", line.id)) for name, rows in train.items()
+        }
+        picks = pick(queues, targets(_sizes(queues), amounts, spec))
+        held = [Pick(name, line, 0) for name, lines in heldout.items() for line in lines]
+        prove_apart(picks, held)
+        _write(pool, TRAIN, picks, spec.seed)
+        _write(pool, HELDOUT, held, spec.seed)
+    sources = {name: _source_facts(name, picks, train, heldout) for name in amounts}
+    _tell(context, sources)
+    duplicates = twins + sum(context.inputs[name].facts["dropped"]["duplicates"] for name in amounts)
+    counts = {"train": len(picks), "heldout": len(held), "duplicates": duplicates, **found}
+    context.write_facts({**counts, "by": "epochs" if spec.epochs else spec.by, "sources": sources})
 
-    train, twins = _index(context, shares, TRAIN, size, unique)
-    heldout, heldout_twins = _index(context, shares, HELDOUT, _one, True)
-    _prove_enough(context, train, heldout)
-    queues = {name: sorted(lines, key=lambda line: rank(f"pick {spec.seed}", line.id)) for name, lines in train.items()}
-    picks = pick(queues, shares, all_seen=spec.stopping_strategy == "all_exhausted")
-    held = [Pick(name, line, 0) for name, lines in heldout.items() for line in lines]
-    _write(context, TRAIN, picks, spec.seed)
-    _write(context, HELDOUT, held, spec.seed)
-    sources = {name: _source_facts(name, picks, train, heldout) for name in shares}
-    for name in (name for name, facts in sources.items() if not facts["train"]):
-        context.note(f"{name}: its share is too small for a single row, so none of it is trained on")
-    duplicates = twins + heldout_twins + sum(context.inputs[name].facts["dropped"]["duplicates"] for name in shares)
-    counts = {"train": len(picks), "heldout": len(held), "duplicates": duplicates}
-    context.write_facts({**counts, "by": spec.by, "sources": sources})
 
-
-def pick(queues: Mapping[str, Sequence[Line]], shares: Mapping[str, Fraction], *, all_seen: bool) -> list[Pick]:
-    """Takes of every queue, in its order, what comes nearest to its share of the total."""
-    sizes = {name: sum(line.size for line in queue) for name, queue in queues.items()}
+def targets(sizes: Mapping[str, int], amounts: Mapping[str, Fraction], spec: MixSpec) -> dict[str, Fraction]:
+    """How much of each source is wanted. ``amounts``: weights, or epochs; ``sizes`` and result: rows, or tokens."""
+    if spec.epochs:
+        return {name: amount * sizes[name] for name, amount in amounts.items()}
+    shares = {name: weight / sum(amounts.values()) for name, weight in amounts.items()}
     totals = [sizes[name] / share for name, share in shares.items()]
-    total = max(totals) if all_seen else min(totals)
-    return [taken for name, share in shares.items() for taken in _take(name, queues[name], share * total)]
+    total = max(totals) if spec.stopping_strategy == "all_exhausted" else min(totals)
+    return {name: share * total for name, share in shares.items()}
+
+
+def _shuffled(lines: Sequence[Line], seed: int) -> list[Line]:
+    return sorted(lines, key=lambda line: rank(f"pick {seed}", line.id))
+
+
+def pick(queues: Mapping[str, Sequence[Line]], wanted: Mapping[str, Fraction]) -> list[Pick]:
+    """Takes of every queue, in its order, what comes nearest to what is wanted of it."""
+    return [taken for name, target in wanted.items() for taken in _take(name, queues[name], target)]
 
 
 def _take(name: str, queue: Sequence[Line], target: Fraction) -> Iterator[Pick]:
@@ -99,11 +102,61 @@ def _take(name: str, queue: Sequence[Line], target: Fraction) -> Iterator[Pick]:
         taken += line.size
 
 
+# --- rows that leave ------------------------------------------------------------------------------------------------
+
+
+def _cleaned(pool: Pool, same: DeduplicateSpec) -> dict[str, Any]:
+    """Takes out what the policy takes out across sources; returns the facts of it."""
+    facts: dict[str, Any] = {}
+    if same.near is not None:
+        facts["near_duplicates"] = drop_near_twins(pool, same.near)
+    if facts:
+        pool.write_dropped()
+    return facts
+
+
+def drop_near_twins(pool: Pool, threshold: float) -> dict[str, int]:
+    """Of near-twins, a held-out row stays before one to train on, else the one with the lower id: so neither the order
+    of rows nor that of datasets matters. Returns how many left, by side, and how many of them for a held-out row."""
+    lying = pool.standings()
+    bands = near_duplicates.signatures(pool.rows(lying), len(lying), threshold)
+    order = sorted(range(len(lying)), key=lambda place: (lying[place].side != HELDOUT, lying[place].line.id))
+    ranked = [lying[place] for place in order]
+    left = [
+        (ranked[twin.position], ranked[twin.of], twin.likeness)
+        for twin in near_duplicates.find_twins(bands[order], lambda place: pool.row(ranked[place]), threshold)
+    ]
+    for gone, kept, likeness in left:
+        pool.tell(gone, "near", of=kept.line.id, of_source=kept.source, likeness=round(likeness, 4))
+    pool.drop([gone for gone, _, _ in left])
+    of_heldout = sum(gone.side == TRAIN and kept.side == HELDOUT for gone, kept, _ in left)
+    train = sum(gone.side == TRAIN for gone, _, _ in left)
+    if left:
+        apart = f", {of_heldout:,} of them of held-out rows" if of_heldout else ""
+        pool.context.note(f"{len(left):,} of {len(lying):,} rows dropped as near-duplicates ({threshold:g}){apart}")
+    return {"train": train, "heldout": len(left) - train, "of_heldout": of_heldout}
+
+
+def prove_apart(picks: Sequence[Pick], held: Sequence[Pick]) -> None:
+    """Raises Contaminated when a held-out row is trained on. Sides are told by a row's own hash, so none ever is."""
+    both = {one.line.id for one in picks} & {one.line.id for one in held}
+    if both:
+        raise Contaminated(
+            f"{len(both):,} held-out rows stand in the training data too, e.g. {min(both)}",
+            why="What is measured on them would be a figure of what was learned by heart.",
+            next="remove the data steps from the store and run the same command again",
+        )
+
+
 # --- sizes --------------------------------------------------------------------------------------------------------
 
 
 def _one(row: Row) -> int:
     return 1
+
+
+def _sizes(queues: Mapping[str, Sequence[Line]]) -> dict[str, int]:
+    return {name: sum(line.size for line in queue) for name, queue in queues.items()}
 
 
 def _token_counter(context: StepContext) -> Callable[[Row], int]:
@@ -126,65 +179,22 @@ def _token_counter(context: StepContext) -> Callable[[Row], int]:
     return count
 
 
-# --- rows on disk --------------------------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------------------------------------------------
 
 
-def _index(
-    context: StepContext, sources: Mapping[str, Any], file: str, size: Callable[[Row], int], unique: bool
-) -> tuple[dict[str, list[Line]], int]:
-    """The lines of a file of every source, and how many were left out because an earlier source has the same row."""
-    seen: set[str] = set()
-    index: dict[str, list[Line]] = {}
-    twins = number = 0
-    total = sum(context.inputs[name].facts[Path(file).stem] for name in sources)
-    for name in sources:
-        index[name] = []
-        for offset, row in _offsets(context.inputs[name].path / file):
-            _beat(context, number, total)
-            number += 1
-            if unique and row["id"] in seen:
-                twins += 1
-                continue
-            seen.add(row["id"])
-            index[name].append(Line(row["id"], offset, size(row)))
-    return index, twins
-
-
-def _beat(context: StepContext, number: int, total: int) -> None:
-    """A sign of life now and then, and an ear for the wish to stop."""
-    if number % _BEAT == 0:
-        context.progress(number, total, "row")
-        if context.stopping():
-            raise Interrupted("stopped while rows were mixed", next="run the same command to go on")
-
-
-def _offsets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    offset = 0
-    with open(path, "rb") as file:
-        for line in file:
-            yield offset, json.loads(line)
-            offset += len(line)
-
-
-def _write(context: StepContext, name: str, picks: Sequence[Pick], seed: int) -> None:
+def _write(pool: Pool, side: str, picks: Sequence[Pick], seed: int) -> None:
     """The picked lines, copied from where they lie, in the order of the shuffle named by ``seed``."""
     picks = sorted(picks, key=lambda pick: (rank(f"order {seed} {pick.turn}", pick.line.id), pick))
-    with ExitStack() as stack:
-        sources = {pick.source for pick in picks}
-        files = {source: stack.enter_context(open(context.inputs[source].path / name, "rb")) for source in sources}
-        target = stack.enter_context(writing(context.out / name))
+    with writing(pool.context.out / side) as target:
         for number, (source, line, _) in enumerate(picks):
-            _beat(context, number, len(picks))
-            files[source].seek(line.offset)
-            target.write(files[source].readline())
+            pool.beat(number, len(picks))
+            target.write(pool.bytes_of(Standing(side, source, line)))
 
 
 # --- checks and facts -------------------------------------------------------------------------------------------------
 
 
-def _prove_enough(
-    context: StepContext, train: Mapping[str, Sequence[Line]], heldout: Mapping[str, Sequence[Line]]
-) -> None:
+def _prove_enough(context: StepContext, train: Lines, heldout: Lines) -> None:
     for name, lines in train.items():
         if not lines:
             had = context.inputs[name].facts["train"]
@@ -205,9 +215,7 @@ def _prove_enough(
         )
 
 
-def _source_facts(
-    name: str, picks: Sequence[Pick], train: Mapping[str, Sequence[Line]], heldout: Mapping[str, Sequence[Line]]
-) -> dict[str, Any]:
+def _source_facts(name: str, picks: Sequence[Pick], train: Lines, heldout: Lines) -> dict[str, Any]:
     """``share`` is the realised one, ``of`` the rows there were to take from, ``repeats`` how often one row stands."""
     own = [pick for pick in picks if pick.source == name]
     whole = sum(pick.line.size for pick in picks)
@@ -218,3 +226,12 @@ def _source_facts(
         "of": len(train[name]),
         "repeats": max((pick.turn + 1 for pick in own), default=0),
     }
+
+
+def _tell(context: StepContext, sources: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, facts in sources.items():
+        if not facts["train"]:
+            context.note(f"{name}: its share is too small for a single row, so none of it is trained on")
+        elif facts["train"] > facts["of"]:
+            read, rows = facts["train"], facts["of"]
+            context.note(f"{name}: oversampled, its {rows:,} rows are read {read / rows:.3g} times ({read:,} in all)")

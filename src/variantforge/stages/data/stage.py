@@ -13,12 +13,12 @@ from variantforge.errors import DataError
 from variantforge.spec.family import (
     DatasetSpec,
     DeduplicateSpec,
-    FamilySpec,
     PythonSourceDataset,
     RowsDataset,
     VariantSpec,
 )
 from variantforge.stages.data import clean, mix
+from variantforge.stages.data.mixing import plan_mix
 from variantforge.stages.data.pinning import Pinned, digest_of, pin_python, pin_rows
 from variantforge.stages.data.python_source import Mining
 from variantforge.stages.data.reading import Reading
@@ -37,17 +37,7 @@ class DataStage:
     def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
         if name is None or variant is None:
             return
-        used = [dataset for dataset, weight in variant.data.mix.items() if weight > 0]
-        rows = {dataset: self._rows(desk, dataset) for dataset in used}
-        if variant.data.by == "tokens":
-            if mix.BASE in rows:
-                desk.problem(f"datasets.{mix.BASE}", "where shares count tokens, no dataset can be named 'base'")
-            rows[mix.BASE] = desk.step(Place("base", name))
-        inputs = {role: step.key for role, step in rows.items() if step}
-        if len(inputs) < len(rows):
-            return
-        params = {"data": variant.data.identity(), **desk.once(_deduplicate)}
-        desk.add(Place("data", name, "mix"), Step("data", self.version, "mix", params, inputs))
+        plan_mix(desk, name, variant, lambda dataset: self._rows(desk, dataset), self.version)
 
     def _rows(self, desk: Desk, dataset: str) -> Step | None:
         place = Place("data", None, dataset)
@@ -66,7 +56,7 @@ class DataStage:
             "dataset": section.identity(),
             "on_bad_row": policy.on_bad_row,
             "fraction": fraction,
-            **_deduplicate(desk.family),
+            **({} if policy.deduplicate.exact else {"deduplicate": {"exact": False}}),
         }
         step = Step("data", self.version, "rows", params, pins=pinned.pins, hints={"files": pinned.files})
         return desk.add(place, step)
@@ -108,11 +98,6 @@ def heldout_fraction(desk: Desk) -> float | None:
         desk.problem(f"evaluate.{last}.fraction", f"rows are held out once, so one fraction for all; given: {told}")
         return None
     return float(next(iter(fractions.values()), 0.0))
-
-
-def _deduplicate(family: FamilySpec) -> dict[str, object]:
-    section = family.data_policy.deduplicate.identity()
-    return {"deduplicate": section} if section else {}
 
 
 def _prove_unchanged(step: Step, files: Mapping[str, list[str]]) -> None:

@@ -1,0 +1,31 @@
+"""The mix step of a variant, laid out: which rows go into it, and what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from variantforge.spec.family import FamilySpec, VariantSpec
+from variantforge.stages.data.mix import BASE
+from variantforge.stages.stage import Desk, Place
+from variantforge.step import Step
+
+
+def plan_mix(desk: Desk, name: str, variant: VariantSpec, rows: Callable[[str], Step | None], version: int) -> None:
+    """``rows``: the step of a dataset's rows, None after a problem was told."""
+    inputs = {dataset: rows(dataset) for dataset in variant.data.sources}
+    if variant.data.by == "tokens":
+        if BASE in inputs:
+            desk.problem(f"datasets.{BASE}", "where shares count tokens, no dataset can be named 'base'")
+        inputs[BASE] = desk.step(Place("base", name))
+    keys = {role: step.key for role, step in inputs.items() if step}
+    if len(keys) < len(inputs):
+        return
+    params = {"data": variant.data.identity(), **desk.once(_policy)}
+    desk.add(Place("data", name, "mix"), Step("data", version, "mix", params, keys))
+
+
+def _policy(family: FamilySpec) -> dict[str, Any]:
+    """What the policy says of rows of several sources; what it leaves at its default is not there."""
+    same = family.data_policy.deduplicate.identity()
+    return {"deduplicate": same} if same else {}
