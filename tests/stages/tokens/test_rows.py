@@ -75,12 +75,9 @@ def test_a_mark_that_leaves_the_stop_token_out_is_stretched_to_it(tokenizer: Any
     assert learned(tokenizer, CHAT) == ["Hello there.<|im_end|>", "Goodbye.<|im_end|>"]
 
 
-def test_a_mark_around_everything_is_refused(tokenizer: Any) -> None:
+def test_a_mark_around_everything_is_not_believed(tokenizer: Any) -> None:
     tokenizer.chat_template = EVERYTHING
-    with pytest.raises(WrongSupervisedSpan):
-        learned(tokenizer, CHAT)
-    with pytest.raises(WrongSupervisedSpan):
-        learned(tokenizer, row(("user", "Hi"), ("assistant", "Hello there.")))
+    assert learned(tokenizer, CHAT) == ["Hello there.<|im_end|>", "Goodbye.<|im_end|>"]
 
 
 def test_a_template_that_writes_the_last_turn_differently_is_followed(tokenizer: Any) -> None:

@@ -1,0 +1,166 @@
+"""Proof, row by row, that a mask teaches the answers, how to end them, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from variantforge.errors import NoSupervisedTokens, StopTokenNotSupervised, WrongSupervisedSpan
+from variantforge.stages.rows import texts_of
+from variantforge.stages.tokens.outline import Span, outline_of
+from variantforge.stages.tokens.rows import Tokens, ends_otherwise, runs_of
+from variantforge.stages.tokens.template import Chat, Message, Row, chat_of, name_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+_TAGS = re.compile(r"(<[^<>]+>)*")
+_LOOK_BACK = 48  # tokens decoded before a turn to see its header
+
+
+def prove_supervision(tokenizer: Tokenizer, row: Row, tokens: Tokens, stop_ids: Collection[int]) -> None:
+    """Raises unless this row teaches exactly its answers and how to end them.
+
+    NoSupervisedTokens: nothing would be learned. StopTokenNotSupervised: an answer's end is outside the loss.
+    WrongSupervisedSpan: what is supervised does not decode to the answer, or BOS stands there twice.
+    """
+    name, runs = name_of(row), runs_of(tokens.supervised)
+    if not runs:
+        raise NoSupervisedTokens(
+            f"not one token of {name} would be learned from",
+            why="The chat has no assistant message, or the template leaves it out.",
+            next="give the row an assistant message with content, or remove it",
+        )
+    if "messages" in row:
+        chat = chat_of(row)
+        prove_one_bos(tokenizer, chat, tokens.ids)
+        _prove_answers(tokenizer, chat, tokens.ids, runs, stop_ids)
+        return
+    prove_one_bos(tokenizer, Chat([], name=name), tokens.ids)
+    if tokens.ids[-1] not in {*stop_ids, tokenizer.eos_token_id} or not tokens.supervised[-1]:
+        raise no_stop(tokenizer, name, stop_ids)
+
+
+def prove_one_bos(tokenizer: Tokenizer, chat: Chat, ids: Sequence[int]) -> None:
+    """Raises WrongSupervisedSpan where BOS stands twice at the start, or where a message brings one of its own."""
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return
+    brought = any(str(tokenizer.bos_token) in text for text in texts_of({"messages": chat.messages}))
+    if brought or list(ids[:2]) == [bos, bos]:
+        raise WrongSupervisedSpan(
+            f"{tokenizer.bos_token} stands in {chat.name} twice",
+            why="The text brings its own BOS, and tokenizer or template add another: a broken start is learned.",
+            next=f"remove {tokenizer.bos_token} from the row's text",
+        )
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def _prove_answers(
+    tokenizer: Tokenizer, chat: Chat, ids: Sequence[int], runs: Sequence[Span], stop_ids: Collection[int]
+) -> None:
+    places = chat.turns()
+    if len(runs) != len(places):
+        raise wrong_span(chat.name, f"{len(places)} answers, but {len(runs)} supervised spans")
+    for place, (start, end) in zip(places, runs, strict=True):
+        if ids[end - 1] not in stop_ids:
+            if not ends_otherwise(tokenizer, chat, place, stop_ids):
+                raise no_stop(tokenizer, chat.name, stop_ids)
+            end += 1
+        if any(id in stop_ids for id in ids[start : end - 1]):
+            raise wrong_span(chat.name, f"a stop token stands inside the answer of message {place + 1}")
+        before, learned = (
+            decode(tokenizer, ids[max(0, start - _LOOK_BACK) : start]),
+            decode(tokenizer, ids[start : end - 1]),
+        )
+        prove_turn(tokenizer, chat, place, before, learned)
+
+
+def prove_turn(tokenizer: Tokenizer, chat: Chat, place: int, before: str, learned: str) -> None:
+    """Raises WrongSupervisedSpan unless ``learned`` is message ``place``, and ``before`` ends with its header.
+
+    White space is no difference: templates strip it, and tokens stretch over borders.
+    """
+    last = place == chat.turns()[-1]
+    lead = _lead(squeeze(learned), chat.messages[place], last)
+    if lead is None:
+        content = str(chat.messages[place].get("content") or "")
+        raise wrong_span(chat.name, f"supervised: {_short(learned)}; message {place + 1}: {_short(content)}")
+    outline = outline_of(tokenizer, chat)
+    if outline is None or place not in outline.starts:
+        return
+    header = squeeze(outline.around[outline.first(place)][: outline.starts[place]])[-20:]
+    if not squeeze(before).endswith(header[-len(squeeze(before)) :] if before else header):
+        raise wrong_span(chat.name, f"more or less than message {place + 1} is supervised: {_short(learned)}")
+
+
+def _lead(learned: str, message: Message, last: bool) -> str | None:
+    """What stands before the answer in ``learned``; None when it does not hold all of the message, in order."""
+    for pieces in (list(filter(None, pieces)) for pieces in _pieces(message, last)):
+        if not pieces:
+            return learned if _TAGS.fullmatch(learned) else None
+        rest, lead = learned, None
+        for piece in pieces:
+            head, found, tail = rest.partition(piece)
+            if not found:
+                break
+            lead, rest = head if lead is None else lead, tail
+        else:
+            if message.get("tool_calls") or not rest:
+                return lead or ""
+            if learned.endswith(pieces[-1]):
+                return learned[: -len(pieces[-1])]
+    return None
+
+
+def _pieces(message: Message, last: bool) -> Iterator[list[str]]:
+    """The parts that must stand in a turn, in order: as they are, with the thought apart, and without it."""
+    content, thought = str(message.get("content") or ""), str(message.get("reasoning_content") or "")
+    calls = [piece for call in message.get("tool_calls") or () for piece in _call_pieces(call["function"])]
+    thoughts = [squeeze(thought)] if thought else []
+    yield [*thoughts, squeeze(content), *calls]
+    if "</think>" in content:
+        inline, _, content = content.rpartition("</think>")
+        thoughts = [squeeze(inline.rpartition("<think>")[2])]
+        yield [*thoughts, squeeze(content), *calls]
+    if thoughts and not last:
+        yield [squeeze(content), *calls]
+
+
+def _call_pieces(function: Message) -> list[str]:
+    return [squeeze(str(function["name"])), *(squeeze(name) for name in function["arguments"])]
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def wrong_span(name: str, why: str) -> WrongSupervisedSpan:
+    return WrongSupervisedSpan(
+        f"the supervised tokens of {name} are not its answer",
+        why=why[:1].upper() + why[1:] + ".",
+        next="look for a stop token written out in the answer, or text that the chat template cuts from it",
+    )
+
+
+def no_stop(tokenizer: Tokenizer, name: str, stop_ids: Collection[int]) -> StopTokenNotSupervised:
+    tokens: Any = tokenizer.convert_ids_to_tokens(sorted(stop_ids))
+    return StopTokenNotSupervised(
+        f"the end of an answer in {name} is not followed by a stop token",
+        why=f"A model trained so never learns to stop. Stop tokens of the base: {', '.join(tokens) or 'none'}.",
+        next="use a base whose chat template ends the assistant's turn with a stop token of its generation_config.json",
+    )
+
+
+def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+def _short(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
