@@ -181,6 +181,23 @@ class MixSpec(Section):
     )
     seed: int = Field(0, ge=0, description="order of the mixed rows")
 
+    @model_validator(mode="after")
+    def _mix_or_epochs(self) -> MixSpec:
+        said = self.model_fields_set
+        if "mix" not in said and "epochs" not in said:
+            raise ValueError("say which datasets: mix: {name: weight}, or epochs: {name: times}")
+        if "mix" in said and "epochs" in said:
+            raise ValueError("'mix' and 'epochs' are both set: one of them says how much of each dataset is taken")
+        for name in ("by", "stopping_strategy"):
+            if "epochs" in said and name in said:
+                raise ValueError(f"'{name}' belongs to mix; with epochs each dataset is read as often as it says")
+        return self
+
+    @property
+    def sources(self) -> dict[str, float]:
+        """The datasets that give rows, in the order of the file, each with its weight or its epochs."""
+        return {name: amount for name, amount in {**self.mix, **self.epochs}.items() if amount > 0}
+
 
 class VariantSpec(Section):
     kind: Literal["instruct", "code", "domain"] = Field(description="what it is for")
@@ -227,23 +244,6 @@ class GateSpec(Section):
     worse_by_at_most: float | None = Field(None, ge=0, description="the interval's bound may be worse by this")
     at_most: float | None = Field(None, description="the interval's upper bound may be this")
     at_least: float | None = Field(None, description="the interval's lower bound must be this")
-
-    @model_validator(mode="after")
-    def _mix_or_epochs(self) -> MixSpec:
-        said = self.model_fields_set
-        if "mix" not in said and "epochs" not in said:
-            raise ValueError("say which datasets: mix: {name: weight}, or epochs: {name: times}")
-        if "mix" in said and "epochs" in said:
-            raise ValueError("'mix' and 'epochs' are both set: one of them says how much of each dataset is taken")
-        for name in ("by", "stopping_strategy"):
-            if "epochs" in said and name in said:
-                raise ValueError(f"'{name}' belongs to mix; with epochs each dataset is read as often as it says")
-        return self
-
-    @property
-    def sources(self) -> dict[str, float]:
-        """The datasets that give rows, in the order of the file, each with its weight or its epochs."""
-        return {name: amount for name, amount in {**self.mix, **self.epochs}.items() if amount > 0}
 
     @model_validator(mode="after")
     def _one_bound(self) -> GateSpec:
