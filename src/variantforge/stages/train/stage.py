@@ -6,13 +6,13 @@ from importlib.util import find_spec
 
 from variantforge.registry import near
 from variantforge.spec.family import RowsDataset, VariantSpec
+from variantforge.stages.data.formats import kind_of_format
 from variantforge.stages.models import quiet
 from variantforge.stages.stage import Desk, Place
 from variantforge.stages.train import METHODS, Method
 from variantforge.stages.train.config import split_tracking
 from variantforge.step import Artifact, Step, StepContext
 
-_KINDS = {"text": "text", "preference": "preference", "unpaired_preference": "unpaired_preference"}
 # What ``report_to`` takes: tracker -> the module that it needs. The same words as transformers'.
 TRACKERS = {"trackio": "trackio", "wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow"}
 
@@ -55,12 +55,12 @@ class TrainStage:
 
 def _tell_wrong_rows(desk: Desk, variant: VariantSpec, method: Method) -> None:
     """Where a dataset's format is declared, what it holds is known before anything is read."""
-    for dataset in variant.data.mix:
+    for dataset in variant.data.sources:
         section = desk.family.datasets.get(dataset)
-        stated = section.format if isinstance(section, RowsDataset) else "messages"
-        if section is None or stated == "auto" or _KINDS.get(stated, "messages") in method.rows:
+        kind = kind_of_format(section.format) if isinstance(section, RowsDataset) else "messages"
+        if section is None or kind is None or kind in method.rows:
             continue
-        told = f"'{dataset}' holds rows of the kind {_KINDS.get(stated, 'messages')}"
+        told = f"'{dataset}' holds rows of the kind {kind}"
         wanted = f"{variant.train.method} learns from {' or '.join(method.rows)}"
         desk.problem(f"{desk.at_key}.data.mix.{dataset}", f"{told}; {wanted}")
 
