@@ -17,6 +17,7 @@ from typing import Any
 
 _TILE_BYTES = 128 << 20  # of float32 logits at a time
 _SCALES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+_PROOF_POSITIONS = 256  # compared: TRL's tiles, 4,096 positions high, would cost 2 GB at a vocabulary of 49,152
 _AGREES = 1e-2  # relative difference of the mean log-probability: bf16 products, summed in another order
 
 
@@ -95,9 +96,11 @@ def _score_tile(states: Any, table: Any, targets: Any) -> tuple[Any, Any, Any, A
 
 
 def _agree(model: Any, theirs: Callable[..., Any], labels: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether both heads give the same log-probabilities for a batch; leaves the random generator as it was."""
+    """Whether both heads give the same log-probabilities for a part of a batch; leaves the random generator as it
+    was."""
     import torch
 
+    labels, kwargs = _sample(labels, kwargs)
     was_training = model.training
     model.eval()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -105,3 +108,17 @@ def _agree(model: Any, theirs: Callable[..., Any], labels: Any, kwargs: dict[str
         trl = theirs(labels=labels, fused_lm_head=True, **kwargs).log_probs.sum()
     model.train(was_training)
     return bool((ours - trl).abs() <= _AGREES * trl.abs() + 1e-6)
+
+
+def _sample(labels: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The part of a batch that begins with the first position learned from; all of it, where not every input can be
+    cut like ``labels`` [batch, length]."""
+    import torch
+
+    tensors = {name: value for name, value in kwargs.items() if isinstance(value, torch.Tensor) and value.dim()}
+    learned = (labels[:, 1:] != -100).nonzero()
+    if not len(learned) or any(tensor.shape != labels.shape for tensor in tensors.values()):
+        return labels, kwargs
+    row, column = learned[0].tolist()
+    part = (slice(row, row + 1), slice(column, column + 1 + _PROOF_POSITIONS))
+    return labels[part], {**kwargs, **{name: tensor[part] for name, tensor in tensors.items()}}
