@@ -126,12 +126,12 @@ class DataError(StepError):
     pass
 
 
-class TrainError(StepError):
-    pass
-
 class Contaminated(DataError):
     pass
 
+
+class TrainError(StepError):
+    pass
 
 
 class WrongRows(TrainError):

@@ -58,10 +58,10 @@ def _circles(family: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("variants", circle[0], "from"), circle_sentence(circle)
 
 
-def _mixes(family: Mapping[str, Any]) -> Iterator[Finding]:
 _AMOUNTS = {"mix": ("its weight", "weights"), "epochs": ("how often it is read", "epochs")}
 
 
+def _mixes(family: Mapping[str, Any]) -> Iterator[Finding]:
     datasets = list(_mapping(family.get("datasets")))
     for name, variant in _variants(family).items():
         for word, (one, many) in _AMOUNTS.items():
