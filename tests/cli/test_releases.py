@@ -173,6 +173,16 @@ def test_a_release_verifies_for_anybody(vf: Vf, released: LocalHub, monkeypatch:
     assert f"{LAW} its tag v1.0.0 is missing" in wrong.err
 
 
+def test_verify_reads_a_lock_and_holds_the_release_against_it(vf: Vf, released: LocalHub, tmp_path: Path) -> None:
+    """The toys' variantforge.json does not tell what they rest on."""
+    assert vf("lock").code == 0
+    ended = vf("verify", INDEX, "--lock", "variantforge.lock")
+    assert (ended.code, f"{CODE} does not tell what it rests on" in ended.err) == (6, True), ended
+    assert vf("verify", INDEX).code == 0
+    ended = vf("verify", INDEX, "--lock", "gone.lock")
+    assert (ended.code, "gone.lock" in ended.err) == (2, True), ended
+
+
 def test_a_foreign_repo_is_adopted_and_then_released_over(vf: Vf, to_hub: LocalHub) -> None:  # noqa: F811
     repo = to_hub.create_repo("models", CODE)
     repo.commit("refs/heads/main", {"photo.txt": b"x"}, to_hub.signature("alice"), "By hand")
