@@ -60,6 +60,20 @@ _OWNED_GROUPS = {
     "eval_": _EVALUATION,
 }
 
+_GENERATES = "answers are generated in the evaluate stage, of the files that ship: see 'evaluate'"
+_DECODER = "the models trained here are decoders alone"
+
+# What only one method's config class has, or what cannot work with it.
+OWNED_BY_METHOD = {
+    "dpo": {"padding_free": "TRL's DPOTrainer has no batches without padding at present, and would pad all the same"},
+    "orpo": {
+        "generate_during_eval": _GENERATES,
+        "is_encoder_decoder": _DECODER,
+        "max_completion_length": f"it is for encoder-decoders, and {_DECODER}: see max_length",
+        "padding_value": _TEMPLATE,
+    },
+}
+
 # Where metrics are sent beside events.jsonl. They change no weight, hence no key.
 TRACKING = ("report_to", "run_name", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id")
 
@@ -70,6 +84,8 @@ def is_tracking(name: str) -> bool:
 
 
 @cache
-def owned(name: str) -> str:
-    """Why an argument cannot be set in ``train.args``, or ''."""
-    return OWNED.get(name) or next((why for start, why in _OWNED_GROUPS.items() if name.startswith(start)), "")
+def owned(name: str, method: str = "") -> str:
+    """Why an argument cannot be set in ``train.args`` of a method, or ''."""
+    if why := OWNED.get(name) or OWNED_BY_METHOD.get(method, {}).get(name):
+        return why
+    return next((why for start, why in _OWNED_GROUPS.items() if name.startswith(start)), "")

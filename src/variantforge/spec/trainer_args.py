@@ -25,6 +25,9 @@ from variantforge.spec.words import describe, not_an_option
 TRAINER_CONFIGS = {
     "sft": "trl:SFTConfig",
     "continued": "trl:SFTConfig",
+    "dpo": "trl:DPOConfig",
+    "kto": "trl:KTOConfig",
+    "orpo": "trl.experimental.orpo:ORPOConfig",
 }
 
 Annotation = Field
@@ -109,10 +112,10 @@ def argument_problems(method: object, args: Mapping[str, Any]) -> Iterator[tuple
     arguments = trainer_arguments(method)
     _, config_class = config_module(method)
     for name, value in args.items():
-        if why := owned(name):
+        if why := owned(name, method):
             yield name, f"cannot be set: {why}"
         elif name not in arguments:
-            free = [known for known in arguments if not owned(known)]
+            free = [known for known in arguments if not owned(known, method)]
             yield name, f"unknown argument of TRL's {config_class}.{near(name, free)}"
         elif sentence := value_problem(arguments[name], value):
             yield name, sentence

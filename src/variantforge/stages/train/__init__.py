@@ -11,6 +11,9 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "sft": "variantforge.stages.train.sft:Sft",
         "continued": "variantforge.stages.train.sft:Continued",
+        "dpo": "variantforge.stages.train.dpo:Dpo",
+        "kto": "variantforge.stages.train.kto:Kto",
+        "orpo": "variantforge.stages.train.orpo:Orpo",
     },
 )
 

@@ -32,7 +32,7 @@ class Careful:
     optimizer: Any
     lr_scheduler: Any
     train_dataset: Any
-    shown = ("loss", "tokens_per_s", "learning_rate", "grad_norm")  # metrics that progress tells of
+    shown: tuple[str, ...] = ("loss", "tokens_per_s", "learning_rate", "grad_norm")  # metrics that progress tells of
 
     def watch(self, context: StepContext, warmup: float | None, row_names: Names) -> None:
         """``warmup``: share of all steps, unless the user said. ``row_names``: positions -> names for messages."""
