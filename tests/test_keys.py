@@ -133,12 +133,13 @@ ELSEWHERE = {
     "TrainSpec.method": "tests/test_specs.py: a method is looked up; one exists so far",
     "PerplexityParams.runtime_positions": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
     "PerplexityParams.runtime_tolerance": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
+    "ResourcesSpec.max_memory_gb": "tests/plan/test_estimate.py: a limit refuses, and changes no key",
     "PublishSpec.path": "below: a place, not bytes; the published folder is written anew when it is not there",
 }
 CONTAINERS = {
     "FamilySpec.base", "FamilySpec.datasets", "FamilySpec.data_policy", "FamilySpec.defaults", "FamilySpec.variants",
     "FamilySpec.evaluate", "FamilySpec.gates", "FamilySpec.publish", "DataPolicySpec.deduplicate", "VariantSpec.data",
-    "VariantSpec.train", "TrainSpec.adapter",
+    "VariantSpec.train", "TrainSpec.adapter", "VariantSpec.resources", "DefaultsSpec.resources",
 }  # fmt: skip
 ORDER = ("base", "data", "train", "merge", "quantize", "evaluate", "gate", "card", "publish")
 

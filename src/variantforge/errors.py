@@ -36,6 +36,7 @@ VariantforgeError                    1   something failed; the message says what
 ├── Refused                          7   will not be done: licence, budget, unsafe file, missing sandbox
 │   ├── UnsafeFile                       a file that can execute code when it is loaded
 │   ├── OutOfSpace                       not enough disk; nothing was damaged
+│   ├── OutOfBudget                      it would need more memory than the family file allows
 │   └── LicenceRefused                   what the model is made of may not be passed on like that
 └── Locked                           8   another process works on this store
 """
@@ -245,6 +246,10 @@ class UnsafeFile(Refused):
 
 
 class OutOfSpace(Refused):
+    pass
+
+
+class OutOfBudget(Refused):
     pass
 
 

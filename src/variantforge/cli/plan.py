@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from variantforge.cli.estimates import estimated, estimates_document, write_estimates
 from variantforge.cli.hub_state import look_at_hub, write_hub
 from variantforge.cli.markdown import plan_markdown, write_markdown
 from variantforge.cli.options import (
@@ -25,7 +26,7 @@ from variantforge.cli.options import (
     open_family,
     recall_family,
 )
-from variantforge.cli.output import Cell, Output
+from variantforge.cli.output import Cell, Output, error_document
 from variantforge.cli.words import counted
 from variantforge.errors import UsageError
 
@@ -77,19 +78,26 @@ def plan(
     lock = look_at_lock(opened, file, out, offline=offline) if isinstance(opened, Opened) else None
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
+    estimates, refusal = estimated(opened, decisions)
     whole = until is None and not only
     hub = look_at_hub(opened, decisions, out, whole=whole, offline=offline) if isinstance(opened, Opened) else None
     changes = any(decision.word == "run" for decision in decisions.values()) or bool(hub and hub.writes)
     if as_json or markdown:
         parts = {"lock": lock, "hub": hub}
-        told = {**document(opened, decisions), **{name: part.document for name, part in parts.items() if part}}
+        told = {**document(opened, decisions), "estimates": estimates and estimates_document(opened.plan, estimates)}
+        told |= {name: part.document for name, part in parts.items() if part}
+        told |= {"error": error_document(refusal)} if refusal else {}
         out.json(told) if as_json else write_markdown(out, plan_markdown(told))
     else:
         write(out, opened.plan, decisions, everything)
+        if estimates:
+            write_estimates(out, opened.plan, estimates)
         write_lock_state(out, lock, file)
         write_hub(out, hub)
-        if changes:
+        if changes and not refusal:
             out.line(("next:", "cyan"), _apply_command(out))
+    if refusal:
+        raise refusal
     return CHANGES if changes and detailed_exitcode else 0
 
 

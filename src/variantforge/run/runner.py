@@ -17,6 +17,7 @@ from variantforge.errors import (
 )
 from variantforge.fsops import telling_disk_errors
 from variantforge.plan.build import Plan
+from variantforge.plan.estimate import estimate_plan, refuse_over_budget, refuse_without_room
 from variantforge.plan.explain import Decision, Reuse, explain
 from variantforge.run.executor import Executor, Job
 from variantforge.run.inline import Inline
@@ -104,10 +105,12 @@ class Runner:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self, selected: frozenset[str] | None = None) -> RunReport:
-        """Raises Locked when another process works on the store; every other failure is in the report."""
+        """Raises Locked when another process works on the store, OutOfBudget or OutOfSpace before anything is run where
+        that would not fit; every other failure is in the report."""
         with self.store.locked(), stop_on_signals(self.stop):
             used = self.journal.used(self.plan.family.family)
             decisions = explain(self.plan, self.store, used, selected)
+            self._refuse_what_does_not_fit(decisions)
             self.reporter.start(self.plan, decisions)
             report, started = RunReport(), time.monotonic()
             self._remember(
@@ -120,6 +123,13 @@ class Runner:
             if run is not None:
                 self.journal.end(run, type(report.error).__name__ if report.error else "done")
             return report
+
+    def _refuse_what_does_not_fit(self, decisions: Mapping[str, Decision]) -> None:
+        """Raises OutOfBudget or OutOfSpace before anything is run."""
+        to_run = [key for key, decision in decisions.items() if decision.word == "run"]
+        estimates = estimate_plan(self.plan, to_run, self.store)
+        refuse_over_budget(self.plan, estimates, self.store)
+        refuse_without_room(estimates, self.store)
 
     def _walk(self, decisions: Mapping[str, Decision], report: RunReport) -> int | None:
         run = None

@@ -199,6 +199,14 @@ class MixSpec(Section):
         return {name: amount for name, amount in {**self.mix, **self.epochs}.items() if amount > 0}
 
 
+class ResourcesSpec(Section):
+    """What a variant's steps may take. Never changes what is made."""
+
+    max_memory_gb: float | None = metadata(
+        None, description="refuse a training that is predicted to need more, in GB (10^9 bytes)", gt=0
+    )
+
+
 class VariantSpec(Section):
     kind: Literal["instruct", "code", "domain"] = Field(description="what it is for")
     description: str = metadata("", description="one or two sentences for the card")
@@ -207,6 +215,9 @@ class VariantSpec(Section):
     data: MixSpec = Field(description="what it learns from, for example {mix: {pairs: 1.0}}")
     train: TrainSpec = Field(TrainSpec(), description="how it is trained, over what 'defaults' say")
     quantize: list[str] = Field([], description="formats: nf4, gguf:Q4_K_M, ...")
+    resources: ResourcesSpec = metadata(
+        ResourcesSpec(), description="what its steps may take, over what 'defaults' say"
+    )
 
     @field_validator("base")
     @classmethod
@@ -221,6 +232,7 @@ class DefaultsSpec(Section):
 
     train: TrainSpec = Field(TrainSpec(), description="how variants are trained, key by key")
     quantize: list[str] = Field([], description="formats of every variant that names none itself")
+    resources: ResourcesSpec = metadata(ResourcesSpec(), description="what steps may take, key by key")
 
 
 class EvaluatorSpec(BaseModel):

@@ -13,7 +13,8 @@ S = TypeVar("S", bound=Section)
 
 def inherit(spec: FamilySpec) -> FamilySpec:
     """A new spec whose variants say everything themselves: method and adapter field by field, ``args`` key by key,
-    ``quantize`` where the variant has none of its own (an empty list is its own). ``inherit`` twice is once.
+    ``resources`` key by key too, ``quantize`` where the variant has none of its own (an empty list is its own).
+    ``inherit`` twice is once.
     """
     variants = {name: _with_defaults(spec, variant) for name, variant in spec.variants.items()}
     return spec.model_copy(update={"variants": variants})
@@ -26,6 +27,8 @@ def _with_defaults(spec: FamilySpec, variant: VariantSpec) -> VariantSpec:
         changed["train"] = _train(defaults.train, variant.train) if "train" in own else defaults.train
     if "quantize" in defaults.model_fields_set and "quantize" not in own:
         changed["quantize"] = defaults.quantize
+    if "resources" in defaults.model_fields_set:
+        changed["resources"] = _over(defaults.resources, variant.resources)
     return variant.model_copy(update=changed) if changed else variant
 
 

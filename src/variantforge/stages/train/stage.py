@@ -41,7 +41,9 @@ class TrainStage:
             return
         params = {"adapter": train.adapter.identity(), "args": args, "recipe": method.version, **needs.params}
         inputs = {"base": base.key, "data": data.key, **needs.inputs}
-        hints = {"tracking": {"run_name": f"{desk.family.family} {name}", **tracking}} if tracking else {}
+        hints = dict(variant.resources.model_dump(mode="json", exclude_none=True))
+        if tracking:
+            hints["tracking"] = {"run_name": f"{desk.family.family} {name}", **tracking}
         step = Step("train", self.version, train.method, params, inputs, pins=needs.pins, hints=hints)
         desk.add(Place("train", name), step)
 

@@ -1,0 +1,189 @@
+"""One real training step in a process of its own, and how much memory it took: the child of benchmarks/memory.py.
+
+    python -m benchmarks.memory_step '{"model": {...}, "args": {...}}' rss|tensors
+
+``rss`` runs the train stage as ``vf apply`` does; the parent watches the process. ``tensors`` runs it under a ledger of
+every tensor storage that an operation reads or makes, the gradients' operations included; what an operation takes for
+itself alone is not in it. On CUDA both are read from torch's own allocator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROWS = 24
+_WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "runs", "into", "green", "woods", "before")
+Case = Mapping[str, Any]
+
+
+def main() -> None:
+    case, how = json.loads(sys.argv[1]), sys.argv[2]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        if os.fork() == 0:  # building a model must leave no trace in this process
+            build(case, root / "base")
+            os._exit(0)
+        if os.wait()[1]:
+            raise SystemExit("the base could not be built")
+        write_rows(case, root / "data")
+        print(json.dumps(train(case, root, how)), flush=True)
+
+
+def build(case: Case, folder: Path) -> None:
+    """A base of random weights, as the base stage would leave it."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    tokenizer = tokenizer_of(case)
+    shape = {
+        **case["model"],
+        "bos_token_id": 0,
+        "eos_token_id": tokenizer.eos_token_id,
+        "max_position_embeddings": 4096,
+    }
+    config = AutoConfig.for_model(shape.pop("model_type"), **shape)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    facts = {"stop_token_ids": [tokenizer.eos_token_id], "name": "random", "tied": config.tie_word_embeddings}
+    (folder / "facts.json").write_text(json.dumps(facts))
+
+
+def tokenizer_of(case: Case) -> Any:
+    """SmolLM2's; for smaller vocabularies one token for each byte."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    if case["model"]["vocab_size"] >= 49152:
+        from tests.tiny import tokenizer_folder
+
+        return AutoTokenizer.from_pretrained(tokenizer_folder())
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: number for number, letter in enumerate(["<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<s>")
+
+
+def write_rows(case: Case, folder: Path) -> None:
+    """Texts of different lengths, of which every batch holds one that is longer than ``max_length``."""
+    from variantforge.stages import rows
+
+    dice, longest = random.Random(0), 2 * case["args"]["max_length"]
+    made = []
+    for number in range(ROWS):
+        words = longest if number % 2 else dice.randint(longest // 8, longest // 3)
+        made.append(rows.make_row("words", {"text": " ".join(dice.choice(_WORDS) for _ in range(words))}))
+    folder.mkdir()
+    rows.write_rows(folder / "train.jsonl", made)
+
+
+def train(case: Case, root: Path, how: str) -> dict[str, Any]:
+    """Two optimizer steps of the train stage; the checkpoint after the first is written."""
+    import torch
+    import trl  # noqa: F401  what the fork server of vf apply imports before a step begins
+
+    from variantforge.stages.train.stage import STAGE
+    from variantforge.step import Artifact, StepContext
+
+    if case.get("attention") == "eager":
+        _load_eager()
+    inputs = {"base": Artifact("base", root / "base"), "data": Artifact("data", root / "data")}
+    for name in ("out", "scratch"):
+        (root / name).mkdir()
+    context = StepContext(step=step_of(case), inputs=inputs, out=root / "out", scratch=root / "scratch")
+    before = anonymous_bytes(os.getpid())
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        STAGE.do(context)
+        return {"tensors": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+    if how == "rss":
+        STAGE.do(context)
+        return {"before": before}
+    ledger = ledger_mode()
+    with ledger:
+        STAGE.do(context)
+    return {"before": before, "tensors": ledger.peak}
+
+
+def step_of(case: Case) -> Any:
+    from variantforge.step import Step
+
+    args = {"max_steps": 2, "gradient_accumulation_steps": 1, **case["args"]}
+    params = {"adapter": case.get("adapter", {}), "args": args, "recipe": 1}
+    return Step("train", 1, case.get("method", "sft"), params)
+
+
+def _load_eager() -> None:
+    from transformers import AutoModelForCausalLM
+
+    inner = AutoModelForCausalLM.from_pretrained.__func__
+
+    def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return inner(cls, *args, **{**kwargs, "attn_implementation": "eager"})
+
+    AutoModelForCausalLM.from_pretrained = classmethod(from_pretrained)
+
+
+def anonymous_bytes(process: int) -> int:
+    """Memory of a process that no file stands behind: what cannot be taken back from it."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def ledger_mode() -> Any:
+    """A dispatch mode whose ``peak`` is the most that live tensor storages ever held at once, in bytes."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Ledger(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.live: dict[int, tuple[int, Any]] = {}
+            self.bytes = self.peak = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            for leaf in tree_leaves((args, kwargs)):
+                self.note(leaf)
+            made = function(*args, **(kwargs or {}))
+            for leaf in tree_leaves(made):
+                self.note(leaf)
+            return made
+
+        def note(self, leaf: Any) -> None:
+            if not isinstance(leaf, torch.Tensor) or leaf.device.type == "meta":
+                return
+            storage = leaf.untyped_storage()
+            name = id(storage)
+            if name in self.live and self.live[name][1]() is storage:
+                return
+            self.live[name] = (storage.nbytes(), weakref.ref(storage, self.forget(name)))
+            self.bytes += storage.nbytes()
+            self.peak = max(self.peak, self.bytes)
+
+        def forget(self, name: int) -> Callable[[Any], None]:
+            def gone(_: Any) -> None:
+                self.bytes -= self.live.pop(name, (0, None))[0]
+
+            return gone
+
+    return Ledger()
+
+
+if __name__ == "__main__":
+    main()
