@@ -6,6 +6,7 @@ VariantforgeError                    1   something failed; the message says what
 ├── StepError                        1   a step could not be done
 │   ├── BaseError                        a base model cannot be read, or lacks what the family needs
 │   ├── DataError                        rows that cannot be used: place and reason given
+│   │   ├── ControlTokensInText              a text that the tokenizer would take for the form of a chat
 │   │   └── Contaminated                     training data holds what the model will be measured on
 │   ├── TrainError                       training would be, or has gone, wrong
 │   │   ├── WrongRows                        rows of a kind that the method cannot learn from
@@ -13,9 +14,11 @@ VariantforgeError                    1   something failed; the message says what
 │   │   ├── StopTokenNotSupervised           the answer's end is outside the loss: it would never stop
 │   │   ├── WrongSupervisedSpan              the supervised tokens do not decode to the answer
 │   │   ├── UnmatchedTargets                 target_modules that name nothing in the model
+│   │   ├── ExpertsUntrained                 experts of a mixture that no target reaches
 │   │   ├── NonFiniteLoss                    the loss is NaN or infinite
 │   │   └── EmptyAdapter                     the saved adapter changes nothing
 │   ├── MergeError                       the merged weights do not do what base and adapter do
+│   │   └── WrongBase                        the adapter was trained on another base
 │   ├── QuantizeError                    a file in the wanted format could not be made or read back
 │   ├── EvaluateError                    a measurement could not be taken; never turned into a score
 │   └── PublishError                     what was to be published could not be written whole
@@ -37,6 +40,7 @@ VariantforgeError                    1   something failed; the message says what
 │   ├── UnsafeFile                       a file that can execute code when it is loaded
 │   ├── OutOfSpace                       not enough disk; nothing was damaged
 │   ├── OutOfBudget                      it would need more memory than the family file allows
+│   ├── SandboxMissing                   generated code would have to run without walls around it
 │   └── LicenceRefused                   what the model is made of may not be passed on like that
 └── Locked                           8   another process works on this store
 """
@@ -127,6 +131,10 @@ class DataError(StepError):
     pass
 
 
+class ControlTokensInText(DataError):
+    pass
+
+
 class Contaminated(DataError):
     pass
 
@@ -155,6 +163,10 @@ class UnmatchedTargets(TrainError):
     pass
 
 
+class ExpertsUntrained(TrainError):
+    pass
+
+
 class NonFiniteLoss(TrainError):
     pass
 
@@ -164,6 +176,10 @@ class EmptyAdapter(TrainError):
 
 
 class MergeError(StepError):
+    pass
+
+
+class WrongBase(MergeError):
     pass
 
 
@@ -250,6 +266,10 @@ class OutOfSpace(Refused):
 
 
 class OutOfBudget(Refused):
+    pass
+
+
+class SandboxMissing(Refused):
     pass
 
 

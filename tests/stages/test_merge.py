@@ -12,10 +12,12 @@ from tests.bench import do_step
 from tests.stages.train.conftest import one_thread  # noqa: F401
 from tests.stages.train.lab import Lab
 from tests.tiny import smollm2_gguf
-from variantforge.errors import MergeError
+from variantforge.errors import MergeError, WrongBase
 from variantforge.hashing import file_digest
 from variantforge.stages.base.stage import STAGE as BASE
-from variantforge.stages.merge import STAGE, Update, require_same_inventory
+from variantforge.stages.merge import STAGE
+from variantforge.stages.merge.inventory import require_same_inventory
+from variantforge.stages.merge.streamed import Update
 from variantforge.stages.models import load_model, quiet
 from variantforge.step import FACTS, Artifact, Pin, Step
 
@@ -149,18 +151,20 @@ def test_an_adapter_for_another_model_is_refused(lab: Lab, trained: Artifact, tm
     other = copied(trained, tmp_path / "other")
     weights = other.path / "adapter" / "adapter_model.safetensors"
     save_file({name.replace("layers.1", "layers.7"): tensor for name, tensor in load_file(weights).items()}, weights)
-    with pytest.raises(MergeError, match=r"no weight in the base.*layers\.7"):
+    with pytest.raises(WrongBase, match=r"does not fit the base.*layers\.7"):
         merge(lab, other, tmp_path.name)
 
 
-@pytest.mark.parametrize("change", [{"use_dora": True}, {"rank_pattern": {"q_proj": 4}}, {"peft_type": "IA3"}])
-def test_adapters_that_are_not_plain_lora_are_refused(
+@pytest.mark.parametrize(
+    "change", [{"use_dora": True}, {"rank_pattern": {"q_proj": 4}}, {"peft_type": "IA3"}, {"r": 8, "lora_bias": True}]
+)
+def test_settings_that_are_not_those_of_the_matrices_are_found(
     lab: Lab, trained: Artifact, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     other = copied(trained, tmp_path / "other")
     config = other.path / "adapter" / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
-    with pytest.raises(MergeError, match="cannot be folded"):
+    with pytest.raises(WrongBase, match="does not fit the base"):
         merge(lab, other, tmp_path.name)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from variantforge.registry import near
+from variantforge.spec.adapter_types import adapter_problems
 from variantforge.spec.inherit import circle_sentence, circles
 from variantforge.spec.places import Places
 from variantforge.spec.trainer_args import argument_problems
@@ -24,7 +25,7 @@ def cross_complaints(places: Places) -> list[Complaint]:
     """All complaints that need more than one key to be seen. Raises UsageError when TRL's sources are not there."""
     family = _mapping(places.root.value)
     found: list[Finding] = []
-    for check in (_parents, _circles, _mixes, _names, _formats, _gates, _repos, _train_args):
+    for check in (_parents, _circles, _mixes, _names, _formats, _gates, _repos, _train_args, _adapters):
         found += check(family)
     return [Complaint(places.mark(path), path, text) for path, text in found if not places.unread(path)]
 
@@ -135,3 +136,14 @@ def _train_args(family: Mapping[str, Any]) -> Iterator[Finding]:
         method = train.get("method", defaults.get("method", "sft"))
         for name, text in argument_problems(method, _mapping(train.get("args"))):
             yield (*path, "args", name), text
+
+
+def _adapters(family: Mapping[str, Any]) -> Iterator[Finding]:
+    defaults = _mapping(_mapping(_mapping(family.get("defaults")).get("train")).get("adapter"))
+    places: list[tuple[KeyPath, Mapping[str, Any]]] = [(("defaults", "train", "adapter"), defaults)]
+    for name, variant in _variants(family).items():
+        own = _mapping(_mapping(variant.get("train")).get("adapter"))
+        places.append((("variants", name, "train", "adapter"), own))
+    for path, own in places:
+        for keys, text in adapter_problems(own, defaults):
+            yield (*path, *keys), text

@@ -45,6 +45,12 @@ def metadata(default: Any, *, description: str, **kwargs: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"metadata": True}, **kwargs)
 
 
+def _base_ref(value: str) -> str:
+    if Ref.parse(value).kind == "url":
+        raise ValueError("a base is a Hub id, a local path or package:distribution/file: download it and name the file")
+    return value
+
+
 class BaseSpec(Section):
     model: str = Field(description="Hub id (org/name), ./folder, ./file.gguf, or package:distribution/file.gguf")
     revision: str | None = Field(None, description="branch, tag or commit on the Hub")
@@ -57,8 +63,7 @@ class BaseSpec(Section):
     @field_validator("model")
     @classmethod
     def _model_is_a_ref(cls, value: str) -> str:
-        Ref.parse(value)
-        return value
+        return _base_ref(value)
 
     @field_validator("name")
     @classmethod
@@ -71,7 +76,10 @@ class BaseSpec(Section):
 class RowsDataset(Section):
     """Rows from files or the Hub."""
 
-    path: str = Field(description="./file.jsonl|json|csv|parquet, ./folder of those, or a Hub id")
+    path: str = Field(description="./file.jsonl|json|csv|parquet (or .gz), ./folder of those, Hub id, or https://…")
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="digest of the file's bytes; https:// wants one"
+    )
     revision: str | None = Field(None, description="branch, tag or commit on the Hub")
     subset: str | None = Field(None, description="configuration name of a Hub dataset")
     split: str = Field("train", description="split of a Hub dataset")
@@ -152,14 +160,70 @@ class DeduplicateSpec(Section):
 class DataPolicySpec(Section):
     deduplicate: DeduplicateSpec = Field(DeduplicateSpec(), description="which rows count as the same")
     on_bad_row: Literal["error", "skip"] = Field("error", description="stop at a bad row, or count and report it")
+    on_special_tokens: Literal["error", "skip", "keep"] = Field(
+        "error", description="rows with the base's control tokens in their text: refuse to train, leave out, or train"
+    )
+    on_secrets: Literal["report", "skip", "error"] = Field(
+        "report", description="rows with what looks like a key or a token: tell, leave out, or stop"
+    )
+    on_broken_unicode: Literal["report", "skip", "error"] = Field(
+        "report", description="rows with U+FFFD, mojibake, control or invisible characters: tell, leave out, or stop"
+    )
+
+
+LORA_FAMILY = ("lora", "qlora", "dora", "rslora", "pissa")
 
 
 class AdapterSpec(Section):
-    type: Literal["lora", "qlora", "full"] = Field("lora", description="qlora trains over the base in NF4")
-    r: int = Field(16, ge=1, description="rank")
+    """What is trained. ``r``, ``alpha`` and ``dropout`` are LoRA's; other types take their fields under ``args``."""
+
+    type: str = Field("lora", description="lora, qlora, dora, rslora, pissa, full (all weights), or a type of PEFT's")
+    r: int = Field(16, ge=1, description="rank, of the LoRA family")
     alpha: int = Field(32, ge=1, description="lora_alpha: the update is scaled by alpha / r")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="lora_dropout")
     target_modules: str | list[str] = Field("all-linear", description="PEFT's target_modules")
+    exclude_modules: str | list[str] | None = Field(None, description="PEFT's exclude_modules")
+    target_parameters: str | list[str] = Field(
+        [], description="PEFT's target_parameters, for experts stored as one tensor; or all-experts"
+    )
+    modules_to_save: list[str] = Field([], description="trained in full beside the adapter, e.g. embed_tokens")
+    experts: Literal["trained", "frozen"] = Field(
+        "trained", description="'frozen' says that experts which no target names may stay as they are"
+    )
+    quantize_base: Literal["nf4"] | None = Field(None, description="train over the base in NF4, as qlora does")
+    args: dict[str, Any] = Field({}, description="further fields of the type's config class in PEFT")
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether PEFT's LoraConfig is what trains it."""
+        return self.type in LORA_FAMILY
+
+    @property
+    def config_type(self) -> str:
+        """The type that PEFT trains it as: the name of the tuner whose config class holds its fields."""
+        return "lora" if self.is_lora else self.type
+
+    @property
+    def over_nf4(self) -> bool:
+        return self.type == "qlora" or self.quantize_base == "nf4"
+
+    @property
+    def init(self) -> Any:
+        """PEFT's init_lora_weights."""
+        return self.init_of(self.type, self.args)
+
+    @property
+    def rewrites_base(self) -> bool:
+        """Whether its matrices start as a part of the base's weights, which is taken out of them while training."""
+        return self.is_lora and self.rewrites(self.init)
+
+    @staticmethod
+    def init_of(type: str, args: Mapping[str, Any]) -> Any:
+        return args.get("init_lora_weights", "pissa" if type == "pissa" else True)
+
+    @staticmethod
+    def rewrites(init: Any) -> bool:
+        return isinstance(init, str) and init.startswith(("pissa", "olora"))
 
 
 class TrainSpec(Section):
@@ -222,9 +286,7 @@ class VariantSpec(Section):
     @field_validator("base")
     @classmethod
     def _base_is_a_ref(cls, value: str | None) -> str | None:
-        if value is not None:
-            Ref.parse(value)
-        return value
+        return value if value is None else _base_ref(value)
 
 
 class DefaultsSpec(Section):

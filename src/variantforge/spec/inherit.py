@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from variantforge.errors import UsageError
-from variantforge.spec.family import FamilySpec, Section, TrainSpec, VariantSpec
+from variantforge.spec.family import AdapterSpec, FamilySpec, Section, TrainSpec, VariantSpec
 
 S = TypeVar("S", bound=Section)
 
@@ -34,8 +34,19 @@ def _with_defaults(spec: FamilySpec, variant: VariantSpec) -> VariantSpec:
 
 def _train(default: TrainSpec, own: TrainSpec) -> TrainSpec:
     """Both merged; the values were checked when they were read, so nothing is validated again."""
-    adapter = _over(default.adapter, own.adapter)
+    adapter = _adapter(default.adapter, own.adapter)
     return _over(default, own).model_copy(update={"adapter": adapter, "args": {**default.args, **own.args}})
+
+
+def _adapter(default: AdapterSpec, own: AdapterSpec) -> AdapterSpec:
+    """Field by field, ``args`` key by key; but a type with another config class in PEFT starts from nothing."""
+    if (
+        "type" in own.model_fields_set
+        and own.config_type != default.config_type
+        and "full" not in (own.type, default.type)
+    ):
+        return own
+    return _over(default, own).model_copy(update={"args": {**default.args, **own.args}})
 
 
 def _over(default: S, own: S) -> S:

@@ -17,7 +17,7 @@ STAGES: Registry[Stage] = Registry(
         "base": "variantforge.stages.base.stage:STAGE",
         "data": "variantforge.stages.data.stage:STAGE",
         "train": "variantforge.stages.train.stage:STAGE",
-        "merge": "variantforge.stages.merge:STAGE",
+        "merge": "variantforge.stages.merge.stage:STAGE",
         "quantize": "variantforge.stages.quantize.stage:STAGE",
         "evaluate": "variantforge.stages.evaluate.stage:STAGE",
         "gate": "variantforge.stages.gate:STAGE",

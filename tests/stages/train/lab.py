@@ -72,7 +72,9 @@ class Lab:
 
     @property
     def notes(self) -> list[str]:
-        return [event["text"] for event in self.events if event["kind"] == "note"]
+        """Without the line that every adapter is told in."""
+        told = [event["text"] for event in self.events if event["kind"] == "note"]
+        return [text for text in told if not text.startswith("the adapter stands on")]
 
 
 def adapter_bytes(trained: Artifact) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from variantforge.stages.card.adapter import trained_as, vllm_rank
 from variantforge.stages.card.descent import PARENT, started_from
 from variantforge.stages.card.markdown import Markdown, hub_link, plain
 from variantforge.stages.card.repos import SUFFIXES
@@ -17,13 +18,11 @@ PROMPTS = {
     "domain": "What can you tell me about this field?",
 }
 
-# The ranks that vLLM knows for --max-lora-rank (its MaxLoRARanks).
-_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-
 
 def addresses(told: Told, form: str, withheld: Collection[str]) -> dict[str, Any]:
     """For the templates. ``others``: form -> link, of the repos of the same variant that ship; ``start``: what an
-    adapter is loaded onto; ``max_lora_rank``: what vLLM must be told of it, None when it takes none so large."""
+    adapter is loaded onto; ``max_lora_rank``: what vLLM must be told of it, None when it does not take it;
+    ``trained_as``: what it is, in words."""
     others = [it for it in SUFFIXES if it in told["repos"] and it != form and it not in withheld]
     parent = told["parent"].get("repo") if PARENT not in withheld else ""
     return {
@@ -32,7 +31,8 @@ def addresses(told: Told, form: str, withheld: Collection[str]) -> dict[str, Any
         "parent": _link(told, parent) if parent else "",
         "others": {it: _link(told, told["repos"][it]) for it in others},
         "start": _start(told, withheld),
-        "max_lora_rank": next((rank for rank in _VLLM_RANKS if rank >= told["train"]["adapter"]["r"]), None),
+        "max_lora_rank": vllm_rank(told["train"]["adapter"]),
+        "trained_as": trained_as(told["train"]["adapter"]),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from variantforge.refs import Ref
 from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDataset
 from variantforge.stages.base.stage import FAMILY_BASE, KnownBase, known_base, license_of, name_of
+from variantforge.stages.card.adapter import train_params
 from variantforge.stages.card.markdown import one_line
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, index_of, repo
 from variantforge.stages.card.terms import terms_params
@@ -37,7 +38,7 @@ def variant_params(desk: Desk, name: str) -> dict[str, Any]:
         "terms": terms_params(desk, name),
         "parent": _parent(family, name),
         "data": {"by": variant.data.by, "sources": _sources(family, name)},
-        "train": variant.train.model_dump(mode="json"),
+        "train": train_params(variant.train),
         "evaluations": {name: evaluation.evaluator for name, evaluation in family.evaluate.items()},
     }
 

@@ -45,7 +45,10 @@ def forms_of(family: FamilySpec, variant: VariantSpec) -> list[Form]:
 
 def repo(family: FamilySpec, variant: str, form: Form) -> Repo:
     name = family.publish.repo.format(family=family.family, variant=variant)
-    return Repo(variant, form, family.publish.namespace, name + SUFFIXES[form])
+    suffix = SUFFIXES[form]
+    if form == "adapter" and not family.variants[variant].train.adapter.is_lora:
+        suffix = "-adapter"
+    return Repo(variant, form, family.publish.namespace, name + suffix)
 
 
 def repos_of(family: FamilySpec) -> list[Repo]:

@@ -20,6 +20,7 @@ from variantforge.errors import NoSupervisedTokens, WrongRows
 from variantforge.fsops import copy_file, make_folder, write_text
 from variantforge.hashing import canonical_json
 from variantforge.spec.family import AdapterSpec
+from variantforge.stages.data import hygiene
 from variantforge.stages.models import device
 from variantforge.stages.rounding import to_bf16
 from variantforge.stages.rows import TRAIN, kind_of, read_rows
@@ -47,8 +48,11 @@ class Training:
         return load_tokenizer(self.folder)
 
     def rows(self, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """The rows to train on. Raises WrongRows at the first that is of none of ``kinds``."""
+        """The rows to train on. Raises WrongRows at the first that is of none of ``kinds``, ControlTokensInText at the
+        first that has control tokens of the base in its text (unless they are to be kept)."""
         method, kinds = self.context.step.method, tuple(kinds)
+        keep = self.context.step.params.get("special_tokens") == "keep"
+        control = hygiene.ControlTokens([] if keep else hygiene.control_tokens(self.folder, self.base.facts))
         for row in read_rows(self.data.path / TRAIN):
             if kind_of(row) not in kinds:
                 raise WrongRows(
@@ -56,6 +60,7 @@ class Training:
                     why=f"{method} learns from rows of the kind {' or '.join(kinds)}.",
                     next=f"take {row['source']} out of the variant's data, or set another train.method",
                 )
+            control.refuse(row)
             yield row
 
     def model(self) -> Any:
@@ -63,6 +68,7 @@ class Training:
         model = adapters.load_base(self.folder, self.adapter, str(self.device), bf16=self.config.bf16)
         if self.adapter.type != "full":
             model, self.matched = adapters.put_on(model, self.adapter, self.config.seed)
+            self.context.note(adapters.matched_line(adapters.report(model, self.matched)))
         return model
 
     def trainer(
@@ -120,7 +126,8 @@ class Training:
             "loss_last": losses[-1],
             "precision": "bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "float32",
             "trainable_parameters": sum(parameter.numel() for _, parameter in adapters.trainable(trainer.model)),
-            "matched_modules": self.matched,
+            **adapters.report(trainer.model, self.matched),
+            "base_sha256": adapters.base_digest(self.folder),
             "adapter": self.adapter.model_dump(mode="json"),
             "args": effective_args(self.adapter, self.context.step.params["args"], self._defaults),
         }

@@ -1,0 +1,55 @@
+"""The base under an adapter: loaded as the adapter wants it, and known by the digest of its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from variantforge.hashing import file_digest, text_digest
+from variantforge.spec.family import AdapterSpec
+from variantforge.stages.models import load_model, quiet
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+def load_base(folder: Path, adapter: AdapterSpec, device: str, *, bf16: bool) -> Module:
+    """NF4 where the adapter says so; bf16 under LoRA (float32 where asked for); else float32.
+
+    Types that compute their updates from the base's own weights (pissa, dora's kin, rotations, ...) get them in
+    float32: what bf16 cuts off would be a part of the update.
+    """
+    if adapter.over_nf4:
+        return load_nf4(folder, device)
+    half = bf16 and adapter.type in ("lora", "rslora", "dora") and not adapter.rewrites_base
+    model = load_model(folder, dtype="bfloat16" if half else "float32")
+    return model.to(device)
+
+
+def load_nf4(folder: Path, device: str) -> Module:
+    """A base with its linear layers in NF4 (double quantization, bf16 arithmetic), as in the QLoRA paper."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    with quiet():
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            quantization_config=nf4,
+            dtype=torch.bfloat16,
+            device_map={"": device},
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+
+
+def base_digest(folder: Path) -> str:
+    """What a base's weights are known by: one digest over those of its safetensors files (64 hex digits)."""
+    files = sorted(folder.glob("*.safetensors"))
+    return text_digest("".join(f"{path.name} {file_digest(path)}\n" for path in files))

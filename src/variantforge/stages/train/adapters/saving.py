@@ -1,0 +1,172 @@
+"""Writing an adapter as PEFT reads it, over the base as it was before training, and proving what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variantforge.errors import EmptyAdapter
+from variantforge.fsops import write_json
+from variantforge.stages.models import quiet
+from variantforge.stages.train.adapters.witness import write_witness
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+ADAPTER = "adapter"
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+_START = "_variantforge_start"
+_LOWER_RATE = "lower train.args.learning_rate, then run the same command again"
+
+
+# --- how it started -------------------------------------------------------------------------------------------------
+
+
+def remember_start(model: Module, *, rewrites_base: bool) -> None:
+    """Keeps, with the model, digests of all that is trained, and the matrices that were taken out of the base."""
+    state = _state(model)
+    start: dict[str, Any] = {"digests": {name: _digest(tensor) for name, tensor in state.items()}, "matrices": {}}
+    if rewrites_base:
+        start["matrices"] = {name: tensor.detach().float().cpu().clone() for name, tensor in state.items()}
+    setattr(model, _START, start)
+
+
+def _state(model: Module) -> Mapping[str, Tensor]:
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(model, save_embedding_layers=False)  # type: ignore[no-any-return]
+
+
+def _digest(tensor: Tensor) -> str:
+    import torch
+
+    return hashlib.sha256(tensor.detach().float().cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def save_adapter(model: Any, folder: Path, base_name: str) -> None:
+    """Writes a PEFT adapter folder that names its base by ``base_name`` and holds no path of this machine; beside it,
+    what the model says (see ``witness``). Raises EmptyAdapter when training has moved nothing."""
+    with quiet():
+        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+        write_witness(model, folder.parent, _precision(model))
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's own card names the folder of the base
+    config = json.loads((folder / CONFIG).read_text())
+    start = getattr(model, _START, {"digests": {}, "matrices": {}})
+    _require_moved(folder, start["digests"])
+    if start["matrices"]:
+        config = _over_the_whole_base(folder, config, start["matrices"])
+    config["base_model_name_or_path"] = base_name
+    for key in ("target_modules", "exclude_modules"):  # sets in PEFT, in no order
+        if isinstance(config.get(key), list):
+            config[key] = sorted(config[key])
+    write_json(folder / CONFIG, config)
+
+
+def _precision(model: Any) -> str:
+    import torch
+
+    if getattr(model.get_base_model(), "is_quantized", False):
+        return "nf4"
+    frozen = (parameter.dtype for parameter in model.parameters() if not parameter.requires_grad)
+    return "bfloat16" if torch.bfloat16 in set(frozen) else "float32"
+
+
+def _over_the_whole_base(folder: Path, config: dict[str, Any], start: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Turns matrices that stand over what was left of the base into ones over the base itself; returns their config.
+
+    W - s B0 A0 + s B A  =  W + s [B, -B0] [A; A0]: twice the rank. PiSSA, https://arxiv.org/abs/2404.02948, appendix C.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    scale = config["r"] ** 0.5 if config["use_rslora"] else 1.0  # what is left of alpha / sqrt(r), beside alpha / r
+    tensors = load_file(folder / WEIGHTS)
+    for name, tensor in tensors.items():
+        if ".lora_A." in name:
+            tensors[name] = torch.cat([tensor, start[name]], dim=0).contiguous()
+        elif ".lora_B." in name:
+            tensors[name] = (scale * torch.cat([tensor, -start[name]], dim=1)).contiguous()
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    twice = {"r": 2 * config["r"], "lora_alpha": 2 * config["lora_alpha"]}
+    return {**config, **twice, "use_rslora": False, "init_lora_weights": True}
+
+
+# --- proving --------------------------------------------------------------------------------------------------------
+
+
+def _require_moved(folder: Path, start: Mapping[str, str]) -> None:
+    """Raises EmptyAdapter when every tensor is still what it was before the first step."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / WEIGHTS)
+    if start and all(_digest(tensor) == start.get(name) for name, tensor in tensors.items()):
+        raise _changes_nothing(f"none of its {len(tensors)} tensors has moved", tensors)
+
+
+def prove_adapter(folder: Path, matched: Iterable[str]) -> None:
+    """Reads the adapter back. Raises EmptyAdapter unless every module that was trained has its tensors in it, whole and
+    finite, and they change something."""
+    from safetensors.torch import load_file
+
+    tensors, modules = load_file(folder / WEIGHTS), list(matched)
+    config = json.loads((folder / CONFIG).read_text())
+    empty = sorted(name for name, tensor in tensors.items() if not tensor.numel())
+    missing = sorted(module for module in modules if not _is_in(module, tensors))
+    if config["peft_type"] == "LORA":
+        missing = missing or _without_a_pair(tensors)
+    if missing or empty:
+        raise EmptyAdapter(
+            f"the saved adapter is not whole: {(missing or empty)[0]} has no tensor of its own in it",
+            why=f"{len(modules)} modules were trained, and {len(tensors)} tensors were saved.",
+        )
+    broken = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
+    if broken:
+        raise EmptyAdapter(f"the saved adapter holds numbers that are not finite: {broken[0]}", next=_LOWER_RATE)
+    if _is_plain_lora(tensors) and not any(_product_is_something(tensors, name) for name in tensors):
+        raise _changes_nothing("all its B matrices are zero", tensors)
+
+
+def _is_in(module: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Experts in one tensor are named by their parameter; PEFT saves them under their module."""
+    starts = tuple(f"base_model.model.{name}." for name in (module, module.rpartition(".")[0]))
+    return any(name.startswith(starts) for name in tensors)
+
+
+def _without_a_pair(tensors: Mapping[str, Tensor]) -> list[str]:
+    pairs = {"lora_A": "lora_B", "lora_B": "lora_A"}
+    return sorted(
+        name.partition(f".{this}.")[0]
+        for name in tensors
+        for this, other in pairs.items()
+        if f".{this}." in name and name.replace(f".{this}.", f".{other}.") not in tensors
+    )
+
+
+def _is_plain_lora(tensors: Mapping[str, Tensor]) -> bool:
+    return all(".lora_A." in name or ".lora_B." in name for name in tensors)
+
+
+def _product_is_something(tensors: Mapping[str, Tensor], name: str) -> bool:
+    if ".lora_B." not in name:
+        return False
+    return bool(tensors[name].any() and tensors[name.replace(".lora_B.", ".lora_A.")].any())
+
+
+def _changes_nothing(how: str, tensors: Mapping[str, Tensor]) -> EmptyAdapter:
+    matrices = [tensor for name, tensor in tensors.items() if ".lora_B." in name]
+    if matrices and len(tensors) == 2 * len(matrices) and not any(tensor.any() for tensor in matrices):
+        how = "all its B matrices are zero"
+    return EmptyAdapter(
+        f"the saved adapter changes nothing: {how}",
+        why="No step has moved a weight: the learning rate was zero, or too small for the number of steps.",
+        next="look at learning_rate and the number of steps in train.args",
+    )
