@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -65,10 +64,11 @@ class Outline:
         return next(number for number, piece in enumerate(self.pieces) if piece.place == place)
 
     def last(self, place: int) -> int:
-        return max(number for number, piece in enumerate(self.pieces) if piece.place == place)
+        """Where the last piece of a message stands; a template may repeat a call's name in the tool's answer."""
+        return max(self.pieces.index(piece) for piece in self.pieces if piece.place == place)
 
 
-# --- forms: templates disagree on how calls are handed to them ------------------------------------------------------
+# --- forms: templates disagree on how calls are handed to them --------------------------------------------------------
 
 Form = Callable[[Message], dict[str, Any]]
 
@@ -77,14 +77,10 @@ def as_it_is(message: Message) -> dict[str, Any]:
     return dict(message)
 
 
-def _handed(message: Message, *, text: bool, none: bool) -> dict[str, Any]:
-    """A turn with calls: arguments as JSON text, an empty content as None."""
-    changed = dict(message)
-    if text and message.get("tool_calls"):
-        changed["tool_calls"] = [_with_text(call) for call in message["tool_calls"]]
-    if none and message.get("tool_calls") and not message.get("content"):
-        changed["content"] = None
-    return changed
+def with_arguments_as_text(message: Message) -> dict[str, Any]:
+    if not message.get("tool_calls"):
+        return dict(message)
+    return {**message, "tool_calls": [_with_text(call) for call in message["tool_calls"]]}
 
 
 def _with_text(call: Message) -> dict[str, Any]:
@@ -92,12 +88,7 @@ def _with_text(call: Message) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": json.dumps(function["arguments"], ensure_ascii=False)}}
 
 
-FORMS: tuple[Form, ...] = (
-    as_it_is,
-    partial(_handed, text=True, none=False),
-    partial(_handed, text=False, none=True),
-    partial(_handed, text=True, none=True),
-)
+FORMS: tuple[Form, ...] = (as_it_is, with_arguments_as_text)
 
 
 def in_form(chat: Chat, form: Form) -> Chat:
@@ -160,7 +151,7 @@ def _try(tokenizer: Tokenizer, blank: Chat, pieces: list[Piece], form: Form) -> 
         around, numbers = _split(render(tokenizer, in_form(blank, form)))
     except DataError:
         return None
-    if len(set(numbers)) != len(numbers) or any(number >= len(pieces) for number in numbers):
+    if any(number >= len(pieces) for number in numbers):
         return None
     missing = tuple(piece for number, piece in enumerate(pieces) if number not in numbers)
     return Outline(around, tuple(pieces[number] for number in numbers), missing, {}, {}, form)

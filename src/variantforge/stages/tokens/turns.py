@@ -96,7 +96,7 @@ def _thought_apart(message: Message) -> dict[str, Any]:
     if message["role"] != "assistant" or _END_OF_THOUGHT not in content or message.get("reasoning_content"):
         return dict(message)
     thought = content.split(_END_OF_THOUGHT)[0].split("<think>")[-1].strip()
-    return {**message, "reasoning_content": thought, "content": content.split(_END_OF_THOUGHT)[-1].lstrip("\n")}
+    return {**message, "reasoning_content": thought, "content": content.split(_END_OF_THOUGHT)[-1]}
 
 
 # --- what a template leaves out ---------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def prove_nothing_is_left_out(tokenizer: Tokenizer, chat: Chat, outline: Outline
 
 def _may_be_cut(tokenizer: Tokenizer, chat: Chat, piece: Piece) -> bool:
     """Reasoning of an earlier turn, by a template that does write the last turn's."""
-    if piece.part != "reasoning_content" or piece.place == chat.turns()[-1]:
+    if piece.part != "reasoning_content" or piece.place == len(chat.messages) - 1:
         return False
     thought = {"role": "assistant", "content": "b", "reasoning_content": "c"}
     outline = outline_of(tokenizer, Chat([{"role": "user", "content": "a"}, thought]))
@@ -132,7 +132,7 @@ def _left_out(chat: Chat, piece: Piece) -> DataError | WrongSupervisedSpan:
         return WrongSupervisedSpan(
             what,
             why="What the template does not write, the model cannot learn.",
-            next=f"{fix.get(part, 'remove rows with tool calls')}, or take a base whose chat template writes it",
+            next=f"{fix.get(part, 'remove rows with tool calls')}, or give the base a chat_template.jinja that writes it",
         )
     return DataError(
         what,
