@@ -121,6 +121,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+@contextmanager
+def appending(path: Path, keep_bytes: int) -> Iterator[IO[bytes]]:
+    """The file, cut to its first ``keep_bytes`` and open at their end. Whatever ends the block, what was written stays:
+    for a download that another try goes on with, and that proves the whole."""
+    with telling_disk_errors(path):
+        crossing("append", path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as file:
+            file.truncate(keep_bytes)
+            yield file
+
+
 def make_folder(path: Path) -> Path:
     with telling_disk_errors(path):
         crossing("mkdir", path)

@@ -192,6 +192,21 @@ def test_every_name_of_a_family_is_found_once_as_it_is_written(tmp_path: Path) -
     assert all(need.pin(plan_of(path)) for need in found)
 
 
+def test_an_address_is_locked_by_its_digest_and_nobody_asks_it(tmp_path: Path) -> None:
+    url = "https://data.example.org/rows.jsonl.gz?part=1"
+    model_folder(tmp_path / "base")
+
+    def family(digest: str) -> Path:
+        return write_family(tmp_path, data={"web": f'path: "{url}", sha256: "{digest}"'})
+
+    lock = fresh(family("1" * 64))
+    assert lock.data == {url: Locked("sha256:" + "1" * 64)}
+    (tmp_path / "variantforge.lock").write_text(lock_text(lock))
+    assert read_lock(tmp_path / "variantforge.lock") == lock
+    assert unfit(lock, family("1" * 64)) == []
+    assert [str(one) for one in unfit(lock, family("2" * 64))] == [f"data {url}: changed since it was locked"]
+
+
 def test_what_no_variant_uses_is_not_locked(tmp_path: Path) -> None:
     model_folder(tmp_path / "base")
     path = write_family(tmp_path)

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.stages.data.test_sources import write_csv, write_parquet
-from tests.stages.data.workbench import make_dataset, rows_of, write_jsonl
+from tests.stages.data.workbench import Workbench, make_dataset, rows_of, write_jsonl
 from variantforge.errors import DataError
-from variantforge.stages.data.hub import open_hub
 
 PAIRS = [{"question": "q", "answer": "a", "id": "7"}]
 COLUMNS = {"prompt": "question", "completion": "answer"}
@@ -75,8 +74,6 @@ def test_a_folder_whose_second_file_lacks_the_column_names_that_file(tmp_path: P
 
 
 def test_a_file_changed_since_it_was_planned_is_not_taken_for_the_planned_one(tmp_path: Path) -> None:
-    from tests.stages.data.workbench import Workbench
-
     path = write_jsonl(tmp_path / "d.jsonl", [{"text": "one"}])
     bench = Workbench(tmp_path, {"d": {"path": "./d.jsonl"}}).plan()
     path.write_text('{"text": "two"}\n')
@@ -84,24 +81,53 @@ def test_a_file_changed_since_it_was_planned_is_not_taken_for_the_planned_one(tm
         bench.rows()
 
 
-def test_a_split_is_read_through_the_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library reads a local folder as it reads a repository of the Hub: the same loader, without the network."""
-    import datasets
+def test_a_column_that_is_kept_must_be_there(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "level": 3}]
+    for path in (write_jsonl(tmp_path / "d.jsonl", rows), write_parquet(tmp_path / "d.parquet", rows)):
+        assert rows_of(make_dataset(tmp_path, path, keep=["level"]))[0]["extra"] == {"level": 3}
+        with pytest.raises(DataError, match=r"no column 'levl'; .* Did you mean 'level'"):
+            make_dataset(tmp_path, path, keep=["levl"])
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "repo"
-    write_jsonl(folder / "train.jsonl", [{"text": "one"}, {"text": "two"}])
-    table = open_hub(str(folder), None, subset=None, split="train")
-    assert table.columns == ("text",)
-    assert [record.values for record in table.records] == [{"text": "one"}, {"text": "two"}]
+
+def test_columns_are_kept_beside_prompts_alone(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "d.jsonl", [{"prompt": "q", "completion": "a", "level": 3}])
     with pytest.raises(DataError) as caught:
-        open_hub(str(folder), None, subset=None, split="test")
-    assert caught.value.why == "ValueError: Unknown split \"test\". Should be one of ['train']."
+        make_dataset(tmp_path, path, keep=["level"])
+    assert str(caught.value) == (
+        "./d.jsonl:1  columns are kept beside prompts alone, and these rows are prompt_completion\n"
+        "They have columns prompt, completion.\n"
+        "Next: take keep out of datasets.d, or set its format: prompt_only"
+    )
+    assert rows_of(make_dataset(tmp_path, path, keep=["level"], format="prompt_only"))[0]["extra"] == {"level": 3}
 
 
-def test_a_hub_dataset_out_of_reach_says_how_to_get_it(tmp_path: Path) -> None:
-    commit = "0" * 40
+def test_columns_of_no_format_with_known_names_are_given_as_an_example(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        make_dataset(tmp_path, "acme/chat", revision=commit, subset="en")
-    assert caught.value.what == "dataset acme/chat (split 'train', subset 'en') cannot be loaded"
-    assert caught.value.next.startswith(f"hf download --repo-type dataset acme/chat --revision {commit}")
+        make_dataset(tmp_path, write_jsonl(tmp_path / "d.jsonl", PAIRS))
+    assert caught.value.next == (
+        "name the format and its columns, e.g. datasets.d: "
+        "{format: prompt_completion, columns: {prompt: question, completion: answer}}"
+    )
+
+
+def test_a_guess_that_could_be_another_is_told_in_a_note(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "d.jsonl", [{"question": "q", "chosen": "c", "rejected": "r"}])
+    bench = Workbench(tmp_path, {"d": {"path": "./d.jsonl"}}).plan()
+    assert bench.rows().facts["format_why"] == "columns chosen, rejected, question"
+    assert bench.notes == ["d: read as preference: columns chosen, rejected, question"]
+    write_jsonl(tmp_path / "d.jsonl", [{"prompt": "q", "chosen": "c", "rejected": "r"}])
+    bench = Workbench(tmp_path, {"d": {"path": "./d.jsonl"}}).plan()
+    assert (bench.rows().facts["format"], bench.notes) == ("preference", [])
+
+
+def test_only_the_first_bad_row_tells_the_shape(tmp_path: Path) -> None:
+    path = write_jsonl(
+        tmp_path / "d.jsonl", [{"prompt": "q", "completion": "a", "label": label} for label in (1, 2, 3)]
+    )
+    with pytest.raises(DataError) as caught:
+        make_dataset(tmp_path, path)
+    assert caught.value.why == (
+        "./d.jsonl:2  label is a number (2), not true or false. A row of the format unpaired_preference: "
+        '{"prompt": "…", "completion": "…", "label": true}\n'
+        "./d.jsonl:3  label is a number (3), not true or false"
+    )

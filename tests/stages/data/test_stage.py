@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.stages.data.workbench import Workbench, chats, write_jsonl
+from variantforge.hashing import bytes_digest
 from variantforge.stages.stage import Place
-from variantforge.step import Step
+from variantforge.step import Pin, Step
 
 
 @pytest.fixture
@@ -22,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 FILES = {"a": {"path": "./a.jsonl"}, "b": {"path": "./b.jsonl"}}
+A_DIGEST = bytes_digest("".join(json.dumps(row) + "\n" for row in chats(30, "a")).encode())
 
 
 def problems(folder: Path, datasets: dict[str, Any], **family: Any) -> list[tuple[str, str]]:
@@ -117,6 +120,18 @@ def test_a_changed_byte_changes_the_key_and_a_moved_checkout_does_not(folder: Pa
     assert key(elsewhere) != before
 
 
+def test_an_address_is_planned_without_a_look_at_it(folder: Path) -> None:
+    section = {"path": "https://data.example.org/rows.csv.gz?v=1", "sha256": "1" * 64}
+    bench = Workbench(folder, {"d": section}).plan()
+    assert bench.step("d").pins["data"] == Pin("1" * 64, section["path"])
+    other = Workbench(folder, {"d": section | {"sha256": "2" * 64}}).plan()
+    assert other.step("d").key != bench.step("d").key
+
+
+def test_a_file_that_holds_what_its_digest_says_is_planned(folder: Path) -> None:
+    assert problems(folder, {"d": {"path": "./a.jsonl", "sha256": A_DIGEST}}) == []
+
+
 def test_the_default_fraction_is_the_evaluators_own(folder: Path) -> None:
     bench = Workbench(folder, FILES, evaluate={"h": {"evaluator": "perplexity"}}).plan()
     assert bench.step("a").params["fraction"] == 0.05
@@ -137,7 +152,7 @@ def test_the_default_fraction_is_the_evaluators_own(folder: Path) -> None:
             "path",
             "no .jsonl, .json, .csv, .parquet file in nested/. It holds folders (train): name one of them.",
         ),
-        ({"path": "./odd"}, "path", "rows.jsonl.gz is none of .jsonl, .json, .csv, .parquet"),
+        ({"path": "./odd"}, "path", "rows.jsonl.bz2 is none of .jsonl, .json, .csv, .parquet"),
         (
             {"path": "./a.jsonl", "revision": "main"},
             "revision",
@@ -161,6 +176,30 @@ def test_the_default_fraction_is_the_evaluators_own(folder: Path) -> None:
             "extra.",
         ),
         ({"path": "a/b@v1", "revision": "v2"}, "revision", "a/b@v1 names another revision; keep one of them"),
+        (
+            {"path": "./a.jsonl", "format": "messages", "keep": ["x"]},
+            "keep",
+            "columns are kept beside prompts (format: prompt_only), not in messages",
+        ),
+        ({"path": "./a.jsonl", "sha256": "0" * 64}, "sha256", f"a.jsonl holds other bytes: its sha256 is {A_DIGEST}"),
+        ({"path": "./pair", "sha256": "0" * 64}, "sha256", "the digest of a file, and ./pair is a folder"),
+        (
+            {"path": "a/b", "sha256": "0" * 64},
+            "sha256",
+            "a dataset on the Hub is pinned by its revision; sha256 is for a file",
+        ),
+        (
+            {"path": "https://x.org/a b.jsonl.gz?q=$1".replace(" ", "_")},
+            "sha256",
+            "an address may hold anything tomorrow: say what is meant. To get it: "
+            "curl -fL 'https://x.org/a_b.jsonl.gz?q=$1' | sha256sum",
+        ),
+        ({"path": "https://x.org/a", "sha256": "0" * 64}, "path", "a is none of .jsonl, .json, .csv, .parquet"),
+        (
+            {"path": "https://x.org/a.csv", "sha256": "0" * 64, "split": "test"},
+            "split",
+            "only a dataset on the Hub has a split; https://x.org/a.csv is an address",
+        ),
         ({"path": "package:pytest/nothing.txt"}, "path", "nothing.txt is none of .jsonl, .json, .csv, .parquet"),
     ],
 )
@@ -171,7 +210,8 @@ def test_a_dataset_that_cannot_be_found_is_a_problem_at_its_key(
     (folder / "empty").mkdir()
     (folder / "nested/train").mkdir(parents=True)
     (folder / "odd").mkdir()
-    (folder / "odd/rows.jsonl.gz").write_bytes(b"")
+    write_jsonl(folder / "pair/a.jsonl", chats(2))
+    (folder / "odd/rows.jsonl.bz2").write_bytes(b"")
     assert problems(folder, {"d": section}) == [(f"datasets.d.{where}", text)]
 
 

@@ -190,7 +190,7 @@ class _Reader:
         except ValueError as error:
             self.complain(path, str(error))
             return None
-        own = {"hub": _OF_A_REPO, "package": _OF_A_PACKAGE, "path": _CONTENT}[ref.kind]
+        own = {"hub": _OF_A_REPO, "package": _OF_A_PACKAGE, "path": _CONTENT, "url": _CONTENT}[ref.kind]
         if ref.kind == "hub" and ref.revision and COMMIT.fullmatch(ref.revision):
             revision = ref.revision
             own = {**own, "commit": lambda text: "" if text == revision else "the name itself says another commit"}

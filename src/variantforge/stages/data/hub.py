@@ -1,46 +1,86 @@
-"""Rows of a dataset on the Hub, by id and commit, through the ``datasets`` library; no code of the dataset is run."""
+"""Rows of a dataset on the Hub, by id and commit, streamed by the ``datasets`` library; no code of the dataset is run.
+
+Nothing of the dataset is kept on disk: the rows step writes what it reads, once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
-from variantforge.errors import DataError
-from variantforge.stages.data.sources import Record, Table
+from variantforge.errors import DataError, VariantforgeError
+from variantforge.redact import hush_logs
+from variantforge.stages.data.sources import Record, Table, present
 
 
 def open_hub(repo: str, commit: str | None, *, subset: str | None, split: str) -> Table:
-    """Downloads (or takes from the Hub's cache) one split. Raises DataError when there is none, or no network."""
-    data = _load(repo, commit, subset, split)
-    name = f"{repo}[{split}]"
-    return Table(name, tuple(data.column_names), _records(data, name))
+    """Starts to read one split. Raises DataError when there is none, or no network; so may its records."""
+    told = f"dataset {repo} (split '{split}'{f', subset {subset!r}' if subset else ''})"
+    data = _load(told, repo, commit, subset, split)
+    columns = tuple(data.column_names) if data.column_names else None
+    return Table(f"{repo}[{split}]", columns, _records(data, repo, commit, told, split))
 
 
-def _load(repo: str, commit: str | None, subset: str | None, split: str) -> Any:
+def _load(told: str, repo: str, commit: str | None, subset: str | None, split: str) -> Any:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE and commit:
+        raise DataError(
+            f"{told} lies on the Hub, and HF_HUB_OFFLINE is set",
+            next=f"unset HF_HUB_OFFLINE; or, on a machine with network: {_download(repo, commit)}   "
+            "and name that folder as the dataset's path",
+        )
+    with _quiet():
+        import datasets
+
+        try:
+            return datasets.load_dataset(repo, name=subset, split=split, revision=commit, streaming=True)
+        except Exception as error:  # many libraries, many kinds of error: all mean that the rows could not be had
+            _cannot(f"{told} cannot be loaded", repo, commit, error)
+
+
+def _records(data: Any, repo: str, commit: str | None, told: str, split: str) -> Iterator[Record]:
+    number, count = 0, _count(data, split)
+    try:
+        for number, values in enumerate(data, 1):
+            yield Record(f"{repo}[{split}]:row {number}", present(values), min(number / count, 1.0) if count else 0.0)
+    except (GeneratorExit, VariantforgeError):
+        raise
+    except Exception as error:  # the network, or a file that is not what its name says
+        _cannot(f"{told} cannot be read on after row {number:,}", repo, commit, error)
+
+
+def _count(data: Any, split: str) -> int:
+    """How many rows the dataset's card says there are; 0 when it says nothing."""
+    told = (data.info.splits or {}).get(split)
+    return told.num_examples or 0 if told else 0
+
+
+def _cannot(what: str, repo: str, commit: str | None, error: Exception) -> NoReturn:
+    reason = str(error).strip().splitlines()
+    why = f"{type(error).__name__}: {reason[0][:300] if reason else 'no reason given'}"
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        advice = f"run the same command again; or {_download(repo, commit)}   and name that folder as its path"
+    else:
+        advice = f"look at https://huggingface.co/datasets/{repo} for its subsets and splits; set subset: and split:"
+    raise DataError(what, why=why, next=advice) from error
+
+
+def _download(repo: str, commit: str | None) -> str:
+    at = f" --revision {commit}" if commit else ""
+    return f"hf download --repo-type dataset {repo}{at} --local-dir ./{repo.split('/')[-1]}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     import datasets
 
+    hush_logs()
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        return datasets.load_dataset(repo, name=subset, split=split, revision=commit)
-    except Exception as error:  # many libraries, many kinds of error: all mean that the rows could not be had
-        raise DataError(
-            f"dataset {repo} (split '{split}'{f', subset {subset!r}' if subset else ''}) cannot be loaded",
-            why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}",
-            next=_advice(repo, commit, error),
-        ) from error
+        yield
     finally:
         if bars:
             datasets.enable_progress_bars()
-
-
-def _advice(repo: str, commit: str | None, error: Exception) -> str:
-    at = f" --revision {commit}" if commit else ""
-    if isinstance(error, ConnectionError):
-        return f"hf download --repo-type dataset {repo}{at}   (on a machine with network; or unset HF_HUB_OFFLINE)"
-    return f"look at https://huggingface.co/datasets/{repo} for its subsets and splits, and set subset: and split:"
-
-
-def _records(data: Any, name: str) -> Iterator[Record]:
-    for number, values in enumerate(data, 1):
-        yield Record(f"{name}:row {number}", values, number / len(data))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from variantforge.hashing import file_digest, tree_digest
 from variantforge.refs import Ref
@@ -13,7 +15,7 @@ from variantforge.registry import near
 from variantforge.spec.family import PythonSourceDataset, RowsDataset
 from variantforge.stages.data import python_files
 from variantforge.stages.data.formats import FORMATS
-from variantforge.stages.data.sources import READERS
+from variantforge.stages.data.sources import READERS, readable
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin
 
@@ -37,12 +39,17 @@ def pin_rows(desk: Desk, name: str, section: RowsDataset) -> Pinned | None:
         return Pinned({"data": pin}, {}) if pin and fits else None
     for option in ("revision", "subset", "split"):
         if option in section.identity():
-            desk.problem(f"{key}.{option}", f"only a dataset on the Hub has a {option}; {section.path} is a local path")
+            what = "an address" if ref.kind == "url" else "a local path"
+            desk.problem(f"{key}.{option}", f"only a dataset on the Hub has a {option}; {section.path} is {what}")
             fits = False
+    if ref.kind == "url":
+        pin = _pin_address(desk, key, section)
+        return Pinned({"data": pin}, {}) if pin and fits else None
     if ref.kind == "package":
         pin = desk.pin(ref, key=f"{key}.path") if _readable(desk, key, Path(ref.name)) else None
+        fits = fits and (pin is None or _is_wanted(desk, key, section, pin.digest, Path(pin.at)))
         return Pinned({"data": pin}, {}) if pin and fits else None
-    return _pin_files(desk, key, section.path) if fits else None
+    return _pin_files(desk, key, section) if fits else None
 
 
 def _columns_fit(desk: Desk, key: str, section: RowsDataset) -> bool:
@@ -62,10 +69,33 @@ def _pin_hub(desk: Desk, key: str, ref: Ref, section: RowsDataset) -> Pin | None
     if ref.revision and section.revision and ref.revision != section.revision:
         desk.problem(f"{key}.revision", f"{section.path} names another revision; keep one of them")
         return None
+    if section.sha256:
+        desk.problem(f"{key}.sha256", "a dataset on the Hub is pinned by its revision; sha256 is for a file")
+        return None
     return desk.pin(Ref("hub", ref.name, section.revision or ref.revision), key=f"{key}.path")
 
 
-def _pin_files(desk: Desk, key: str, written: str) -> Pinned | None:
+def _pin_address(desk: Desk, key: str, section: RowsDataset) -> Pin | None:
+    """What the address must hold is known without asking it: the file is downloaded when the step is done."""
+    if not _readable(desk, key, Path(urlsplit(section.path).path)):
+        return None
+    if section.sha256 is None:
+        get = f"curl -fL {shlex.quote(section.path)} | sha256sum"
+        desk.problem(f"{key}.sha256", f"an address may hold anything tomorrow: say what is meant. To get it: {get}")
+        return None
+    return Pin(section.sha256, section.path)
+
+
+def _is_wanted(desk: Desk, key: str, section: RowsDataset, digest: str, path: Path) -> bool:
+    """Whether the file is the one that ``sha256`` names, where it names one."""
+    if section.sha256 in (None, digest):
+        return True
+    desk.problem(f"{key}.sha256", f"{path.name} holds other bytes: its sha256 is {digest}")
+    return False
+
+
+def _pin_files(desk: Desk, key: str, section: RowsDataset) -> Pinned | None:
+    written = section.path
     path = desk.folder / Path(written).expanduser()
     desk.look(path)
     if path.is_dir():
@@ -76,7 +106,13 @@ def _pin_files(desk: Desk, key: str, written: str) -> Pinned | None:
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         desk.problem(f"{key}.path", f"no file or folder {written}.{near(path.name, beside)}")
         return None
+    if section.sha256 and path.is_dir():
+        desk.problem(f"{key}.sha256", f"the digest of a file, and {written} is a folder")
+        return None
     pin = desk.pin_files(files, key=f"{key}.path") if files else None
+    if pin and section.sha256 and pin.digest != tree_digest({path.name: section.sha256}):
+        _is_wanted(desk, key, section, file_digest(path), path)
+        return None
     return Pinned({"data": pin}, {"data": under(pin, files)}) if pin else None
 
 
@@ -96,7 +132,7 @@ def _folder_files(desk: Desk, key: str, folder: Path) -> list[Path]:
 
 
 def _readable(desk: Desk, key: str, path: Path) -> bool:
-    if path.suffix.lower() in READERS:
+    if readable(path.name):
         return True
     desk.problem(f"{key}.path", f"{path.name} is none of {_known()}")
     return False

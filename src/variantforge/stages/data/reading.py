@@ -52,6 +52,8 @@ class Reading:
 
     def _tables(self) -> Iterator[Table]:
         at, path = self._pin.at, self._section.path
+        if "://" in path:
+            path = path.partition("?")[0]  # what follows may be a signature
         if at.startswith("hub:"):
             repo, _, commit = at.removeprefix("hub:").partition("@")
             yield open_hub(repo, commit or None, subset=self._section.subset, split=self._section.split)

@@ -1,8 +1,8 @@
-"""Rows as they lie in files: JSONL, JSON, CSV and Parquet.
+"""Rows as they lie in files: JSONL, JSON and CSV (also as .gz and .zst), and Parquet.
 
 Each reader yields records one at a time, each with its place for messages (``pairs.jsonl:17``, ``chat.parquet:row 3``).
 What is wrong with one row becomes a ``BadRow`` in its record, and reading goes on; what is wrong with a whole file
-raises DataError.
+raises DataError. No reader holds more than a few rows, but for .json: that form has no other way.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from variantforge.errors import DataError
+from variantforge.stages.data.streams import broken, reading, suffix_of, telling_read_errors
 
 MAX_ROW_BYTES = 16 << 20
 _MAX_JSON_BYTES = 1 << 30  # a .json file is read whole; beyond this, lines are the better form
 _BATCH_ROWS = 512
+_PARQUET_BUFFER_BYTES = 1 << 20
 _UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -51,16 +51,11 @@ class Table:
 
 def open_table(path: Path, name: str) -> Table:
     """Starts reading a file; ``name`` is what messages call it. Raises DataError when it cannot be read at all."""
-    with _telling_read_errors(name):
-        with open(path, "rb") as file:
-            if file.read(2) in _UTF16_BOMS:
+    with telling_read_errors(name):
+        with reading(path) as stream:
+            if stream.file.read(2) in _UTF16_BOMS:
                 raise broken(name, "the file is UTF-16, not UTF-8", next=f"save {name} as UTF-8")
-        return READERS[path.suffix.lower()](path, name)
-
-
-def broken(place: str, reason: str, *, next: str = "") -> DataError:
-    """What is told of a file that cannot be read on: ``pairs.csv:17  not UTF-8``."""
-    return DataError(f"{place}  {reason}", next=next)
+        return READERS[suffix_of(path.name)](path, name)
 
 
 def kind(value: Any) -> str:
@@ -71,16 +66,24 @@ def kind(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-@contextmanager
-def _telling_read_errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
+def present(values: dict[str, Any]) -> dict[str, Any]:
+    """A row of a columnar source without the nulls inside its objects: there every object has the keys of all."""
+    return {column: _present(value) if isinstance(value, dict | list) else value for column, value in values.items()}
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[bytes | BadRow, int]]:
-    """Lines without BOM, each with its length in the file; one that is too long is skipped over and told."""
+def _present(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _present(inner) for name, inner in value.items() if inner is not None}
+    return [_present(inner) for inner in value] if isinstance(value, list) else value
+
+
+def readable(name: str) -> bool:
+    """Whether rows can be read from a file of that name."""
+    return suffix_of(name) in READERS
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes | BadRow]:
+    """Lines without BOM; one that is too long is skipped over and told."""
     first = True
     while line := file.readline(MAX_ROW_BYTES + 1):
         length = len(line)
@@ -88,9 +91,9 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[bytes | BadRow, int]]:
             while line and not line.endswith(b"\n"):
                 line = file.readline(MAX_ROW_BYTES)
                 length += len(line)
-            yield BadRow("line is too long", f"a line of {length:,} bytes; at most {MAX_ROW_BYTES:,} are read"), length
+            yield BadRow("line is too long", f"a line of {length:,} bytes; at most {MAX_ROW_BYTES:,} are read")
         else:
-            yield line.removeprefix(_UTF8_BOM) if first else line, length
+            yield line.removeprefix(_UTF8_BOM) if first else line
         first = False
 
 
@@ -106,13 +109,11 @@ def _jsonl(path: Path, name: str) -> Table:
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Record]:
-    size, read = max(path.stat().st_size, 1), 0
-    with _telling_read_errors(name), open(path, "rb") as file:
-        for number, (line, length) in enumerate(_lines(file), 1):
-            read += length
+    with telling_read_errors(name), reading(path) as (file, share):
+        for number, line in enumerate(_lines(file), 1):
             if isinstance(line, BadRow) or line.strip():
                 values = line if isinstance(line, BadRow) else _parse_row(line)
-                yield Record(f"{name}:{number}", values, read / size)
+                yield Record(f"{name}:{number}", values, share())
 
 
 def _parse_row(line: bytes) -> dict[str, Any] | BadRow:
@@ -132,10 +133,12 @@ def _as_row(value: Any) -> dict[str, Any] | BadRow:
 
 def _json(path: Path, name: str) -> Table:
     """A list of rows, or {"data": [rows]}; also the files named .json that hold one object a line."""
-    if path.stat().st_size > _MAX_JSON_BYTES:
+    with reading(path) as stream:
+        whole = stream.file.read(_MAX_JSON_BYTES + 1)
+    if len(whole) > _MAX_JSON_BYTES:
         raise broken(name, "the file is too large to be read whole", next="save it as .jsonl: one object a line")
     try:
-        value = json.loads(path.read_bytes().removeprefix(_UTF8_BOM).decode())
+        value = json.loads(whole.removeprefix(_UTF8_BOM).decode())
     except UnicodeDecodeError as error:
         raise broken(name, _not_utf8(error), next=f"save {name} as UTF-8") from error
     except json.JSONDecodeError as error:
@@ -167,12 +170,10 @@ def _csv(path: Path, name: str) -> Table:
 def _csv_rows(path: Path, name: str) -> Iterator[tuple[str, list[str], float]]:
     """Place, fields and share read of each row, the header first. A row may span lines: its place is its first."""
     csv.field_size_limit(MAX_ROW_BYTES)
-    size, read, start = max(path.stat().st_size, 1), 0, 1
+    start = 1
 
     def decoded(file: IO[bytes]) -> Iterator[str]:
-        nonlocal read
-        for number, (line, length) in enumerate(_lines(file), 1):
-            read += length
+        for number, line in enumerate(_lines(file), 1):
             if isinstance(line, BadRow):
                 raise broken(f"{name}:{number}", line.detail)
             try:
@@ -182,13 +183,13 @@ def _csv_rows(path: Path, name: str) -> Iterator[tuple[str, list[str], float]]:
                     f"{name}:{number}", f"{_not_utf8(error)} of the line", next=f"save {name} as UTF-8"
                 ) from error
 
-    with _telling_read_errors(name), open(path, "rb") as file:
+    with telling_read_errors(name), reading(path) as (file, share):
         reader = csv.reader(decoded(file), strict=True)
         try:
             for row in reader:
                 place, start = f"{name}:{start}", reader.line_num + 1
                 if row:
-                    yield place, row, read / size
+                    yield place, row, share()
         except csv.Error as error:
             raise broken(f"{name}:{start}", f"not CSV: {error}") from error
 
@@ -219,11 +220,11 @@ def _parquet_records(path: Path, name: str) -> Iterator[Record]:
 
     number = 0
     try:
-        with ParquetFile(path) as file:
+        with ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES) as file:  # without one, row groups are read whole
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Record(f"{name}:row {number}", values, number / file.metadata.num_rows)
+                    yield Record(f"{name}:row {number}", present(values), number / file.metadata.num_rows)
     except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise broken(f"{name}:row {number + 1}", f"the file is damaged: {error}") from error
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pydantic import TypeAdapter
 
 from variantforge.errors import DataError
+from variantforge.refs import Ref
 from variantforge.spec.family import (
     DatasetSpec,
     DeduplicateSpec,
@@ -23,9 +24,10 @@ from variantforge.stages.data.pinning import Pinned, digest_of, pin_python, pin_
 from variantforge.stages.data.python_source import Mining
 from variantforge.stages.data.reading import Reading
 from variantforge.stages.stage import Desk, Place
-from variantforge.step import Artifact, Step, StepContext
+from variantforge.step import Artifact, Pin, Step, StepContext
 
 DEFAULT_FRACTION = 0.05
+FOREIGN = ("hub:", "https://", "http://")  # where bytes lie that cannot change under their pin
 
 
 class DataStage:
@@ -103,11 +105,22 @@ def heldout_fraction(desk: Desk) -> float | None:
 def _prove_unchanged(step: Step, files: Mapping[str, list[str]]) -> None:
     """The rows must come from the bytes that the key stands for, not from an edit made since the plan was laid out."""
     for role, pin in step.pins.items():
-        if not pin.at.startswith("hub:") and digest_of(pin, files.get(role, [])) != pin.digest:
+        if not pin.at.startswith(FOREIGN) and digest_of(pin, files.get(role, [])) != pin.digest:
             raise DataError(
                 f"the files of dataset '{step.params['name']}' were changed while they were read",
                 next="run the same command again: it plans with the files as they are now",
             )
+
+
+def _on_disk(context: StepContext, section: RowsDataset) -> Pin:
+    """The dataset's pin, of bytes that can be read now: a file of the web is downloaded."""
+    pin = context.step.pins["data"]
+    if Ref.parse(section.path).kind != "url":
+        return pin
+    from variantforge.stages.data.download import Wanted, download
+
+    wanted = Wanted(section.path, pin.digest, f"datasets.{context.step.params['name']}")
+    return Pin(pin.digest, str(download(context, wanted)))
 
 
 def _do_rows(context: StepContext) -> None:
@@ -118,7 +131,7 @@ def _do_rows(context: StepContext) -> None:
     if isinstance(section, PythonSourceDataset):
         rows = Mining(section, step.pins, files)
     else:
-        rows = Reading(name, section, step.pins["data"], files.get("data", []))
+        rows = Reading(name, section, _on_disk(context, section), files.get("data", []))
     rules = clean.Rules(
         name,
         fraction=step.params["fraction"],
