@@ -187,7 +187,7 @@ def test_to_sift_again_changes_nothing(seed: int) -> None:
 def test_signatures_are_the_same_on_every_machine() -> None:
     bands = signatures([row_of("the quick brown fox jumps over the lazy dog"), row_of("今天")], 2, 0.85)
     assert bands.shape == (2, bands_for(0.85)[0])
-    assert [hex(number) for number in bands[:, 0].tolist()] == ["0xc4ac30ce28712008", "0x777c47fdeac076aa"]
+    assert [hex(number) for number in bands[:, 0].tolist()] == ["0xaeb0433de1ba0e40", "0x7cba80f855ca03b6"]
 
 
 def test_a_very_long_row_is_signed_in_pieces() -> None:

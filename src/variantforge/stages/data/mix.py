@@ -13,6 +13,7 @@ without doubles; no row of it, and nothing nearly like it where ``near`` is aske
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import cycle
@@ -23,6 +24,7 @@ from variantforge.errors import Contaminated, DataError
 from variantforge.fsops import writing
 from variantforge.spec.family import DeduplicateSpec, MixSpec
 from variantforge.stages.data import near_duplicates
+from variantforge.stages.data.hygiene import ControlTokens, control_tokens
 from variantforge.stages.data.pool import Line, Lines, Pool, Row, Standing
 from variantforge.stages.data.split import rank
 from variantforge.stages.rows import HELDOUT, TRAIN, texts_of
@@ -48,9 +50,9 @@ def mix(context: StepContext) -> None:
     size = _token_counter(context) if spec.by == "tokens" else _one
     with Pool(context, list(amounts)) as pool:
         twins = pool.index(TRAIN, size, unique=same.exact) + pool.index(HELDOUT, _one, unique=True)
-        found = _cleaned(pool, same)
+        found = _cleaned(pool, context.step.params)
         train, heldout = pool.lines[TRAIN], pool.lines[HELDOUT]
-        _prove_enough(context, train, heldout)
+        _prove_enough(pool)
         queues = {
             name: sorted(rows, key=lambda line: rank(f"pick {spec.seed}", line.id)) for name, rows in train.items()
         }
@@ -105,14 +107,32 @@ def _take(name: str, queue: Sequence[Line], target: Fraction) -> Iterator[Pick]:
 # --- rows that leave ------------------------------------------------------------------------------------------------
 
 
-def _cleaned(pool: Pool, same: DeduplicateSpec) -> dict[str, Any]:
+def _cleaned(pool: Pool, policy: Mapping[str, Any]) -> dict[str, Any]:
     """Takes out what the policy takes out across sources; returns the facts of it."""
     facts: dict[str, Any] = {}
-    if same.near is not None:
-        facts["near_duplicates"] = drop_near_twins(pool, same.near)
+    if policy.get("on_special_tokens") == "skip":
+        facts["special_tokens"] = drop_control_tokens(pool)
+    if near := policy.get("deduplicate", {}).get("near"):
+        facts["near_duplicates"] = drop_near_twins(pool, near)
     if facts:
         pool.write_dropped()
     return facts
+
+
+def drop_control_tokens(pool: Pool) -> dict[str, int]:
+    """Rows with the base's control tokens in their text leave both sides. Returns how many, by side."""
+    base = pool.context.inputs[BASE]
+    control = ControlTokens(control_tokens(base.path / "model", base.facts))
+    lying, left = pool.standings(), list[Standing]()
+    for standing, row in zip(lying, pool.rows(lying), strict=True):
+        if found := control.found_in(row):
+            left.append(standing)
+            pool.tell(standing, "special tokens", tokens=found)
+    pool.drop(left)
+    if left:
+        pool.context.note(f"{len(left):,} of {len(lying):,} rows left out, as control tokens stand in their text")
+    train = sum(standing.side == TRAIN for standing in left)
+    return {"train": train, "heldout": len(left) - train}
 
 
 def drop_near_twins(pool: Pool, threshold: float) -> dict[str, int]:
@@ -194,11 +214,12 @@ def _write(pool: Pool, side: str, picks: Sequence[Pick], seed: int) -> None:
 # --- checks and facts -------------------------------------------------------------------------------------------------
 
 
-def _prove_enough(context: StepContext, train: Lines, heldout: Lines) -> None:
+def _prove_enough(pool: Pool) -> None:
+    context, train, heldout = pool.context, pool.lines[TRAIN], pool.lines[HELDOUT]
     for name, lines in train.items():
         if not lines:
             had = context.inputs[name].facts["train"]
-            why = f"All of its {had} rows stand in another dataset of the mix too." if had else "All of it is held out."
+            why = _where_they_went(pool, name, had) if had else "All of it is held out."
             raise DataError(
                 f"dataset '{name}' has no rows to train on",
                 why=why,
@@ -213,6 +234,18 @@ def _prove_enough(context: StepContext, train: Lines, heldout: Lines) -> None:
             f"{ceil(log(0.01) / log(1 - fraction))} rows are enough in 99 of 100 cases.",
             next=f"add rows, or set the evaluation's fraction to {1 - 0.01 ** (1 / rows):.2f} or more",
         )
+
+
+_WENT = {"equal": "stand in another dataset of the mix too", "near": "are near-duplicates of rows that stay"}
+
+
+def _where_they_went(pool: Pool, name: str, had: int) -> str:
+    left = Counter(one["why"] for one in pool.dropped if one["source"] == name and one["side"] == "train")
+    if set(left) == {"equal"}:
+        return f"All of its {had} rows {_WENT['equal']}."
+    return (
+        "Of its rows, " + ", ".join(f"{count:,} {_WENT.get(why, f'have {why}')}" for why, count in left.items()) + "."
+    )
 
 
 def _source_facts(name: str, picks: Sequence[Pick], train: Lines, heldout: Lines) -> dict[str, Any]:

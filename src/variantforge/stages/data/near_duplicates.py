@@ -127,7 +127,7 @@ def signatures(rows: Iterable[Row], count: int, threshold: float) -> Bands:
         for start in range(0, len(hashes), _AT_ONCE):
             some = hashes[start : start + _AT_ONCE, None]
             np.minimum(least, (some * multipliers + offsets).min(axis=0), out=least)
-        found[position] = _folded(least.reshape(bands, length))
+        found[position] = _mixed((least.reshape(bands, length) * _multipliers(length)).sum(axis=1))
     return found
 
 
@@ -139,23 +139,16 @@ def _hashes(found: Sequence[str]) -> NDArray[np.uint64]:
         return np.empty(0, np.uint64)
     numbers = np.array([_number(word) for word in found], np.uint64)
     length = min(SHINGLE, len(numbers))
-    windows = np.lib.stride_tricks.sliding_window_view(numbers, length)
-    return np.unique(_mixed(_folded(windows)))
+    count = len(numbers) - length + 1
+    multipliers, total = _multipliers(length), np.full(count, length, np.uint64)
+    for place in range(length):
+        total += numbers[place : place + count] * multipliers[place]
+    return _mixed(total)
 
 
 @lru_cache(maxsize=1 << 17)
 def _number(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-def _folded(rows: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One number for each row of a matrix, its order counted."""
-    import numpy as np
-
-    total = np.full(len(rows), rows.shape[1], np.uint64)
-    for column in rows.T:
-        total = _mixed(total * np.uint64(0x9E3779B97F4A7C15) + column)
-    return total
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -165,6 +158,14 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return numbers ^ (numbers >> np.uint64(31))
+
+
+@lru_cache(maxsize=PERMUTATIONS + 1)
+def _multipliers(count: int) -> NDArray[np.uint64]:
+    """Odd numbers: a sum of products with them tells one order of numbers from another."""
+    import numpy as np
+
+    return np.array([_number(f"multiplier {number}") for number in range(count)], np.uint64) | np.uint64(1)
 
 
 @lru_cache(maxsize=4)

@@ -27,6 +27,7 @@ from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 
 DEFAULT_FRACTION = 0.05
+UNCLEAN = ("on_secrets", "on_broken_unicode")  # keys of the policy about what a dataset's own rows hold
 FOREIGN = ("hub:", "https://", "http://")  # where bytes lie that cannot change under their pin
 
 
@@ -59,6 +60,7 @@ class DataStage:
             "on_bad_row": policy.on_bad_row,
             "fraction": fraction,
             **({} if policy.deduplicate.exact else {"deduplicate": {"exact": False}}),
+            **{key: value for key, value in policy.identity().items() if key in UNCLEAN},
         }
         step = Step("data", self.version, "rows", params, pins=pinned.pins, hints={"files": pinned.files})
         return desk.add(place, step)
@@ -138,6 +140,7 @@ def _do_rows(context: StepContext) -> None:
         deduplicate=DeduplicateSpec(**step.params.get("deduplicate", {})).exact,
         skip_bad=step.params["on_bad_row"] == "skip",
         limit=section.limit,
+        unclean={key: step.params[key] for key in UNCLEAN if key in step.params},
     )
     tally = clean.sift(context, rows, rules)
     _prove_unchanged(step, files)

@@ -40,6 +40,8 @@ class TrainStage:
         if not (base and data and needs):
             return
         params = {"adapter": train.adapter.identity(), "args": args, "recipe": method.version, **needs.params}
+        if desk.family.data_policy.on_special_tokens == "keep":
+            params["special_tokens"] = "keep"
         inputs = {"base": base.key, "data": data.key, **needs.inputs}
         hints = dict(variant.resources.model_dump(mode="json", exclude_none=True))
         if tracking:
@@ -64,7 +66,8 @@ def _tell_wrong_rows(desk: Desk, variant: VariantSpec, method: Method) -> None:
             continue
         told = f"'{dataset}' holds rows of the kind {kind}"
         wanted = f"{variant.train.method} learns from {' or '.join(method.rows)}"
-        desk.problem(f"{desk.at_key}.data.mix.{dataset}", f"{told}; {wanted}")
+        said = "epochs" if variant.data.epochs else "mix"
+        desk.problem(f"{desk.at_key}.data.{said}.{dataset}", f"{told}; {wanted}")
 
 
 def _tell_missing_trackers(desk: Desk, report_to: object) -> None:
