@@ -7,7 +7,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow check fix golden bench drill clean
+.PHONY: help quickstart sandbox test test-slow check fix golden bench drill clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,10 +15,14 @@ help: ## print this help
 quickstart: $(VENV)/.quickstart ## train, quantize, judge and publish a family of two variants of SmolLM2-135M (minutes, no token)
 	$(BIN)/vf apply specs/quickstart.yaml
 
-test: $(VENV)/.dev ## run the tests that need minutes at most
+sandbox: ## install bubblewrap, which generated code runs in, where this user may; else say what to type
+	@command -v bwrap > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq bubblewrap; } \
+	  || echo "no bubblewrap: tests that run generated code are skipped. Type: sudo apt-get install -y bubblewrap"
+
+test: $(VENV)/.dev sandbox ## run the tests that need minutes at most
 	$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
-test-slow: $(VENV)/.dev ## run the others: the real 135M model, and kills at every point of a whole apply
+test-slow: $(VENV)/.dev sandbox ## run the others: the real 135M model, and kills at every point of a whole apply
 	$(PYTEST) --dist worksteal -m "slow and not gpu" $(ARGS)
 
 check: $(VENV)/.dev ## lint, format check, types

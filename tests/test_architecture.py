@@ -20,6 +20,7 @@ LADDER = [
     {"redact"},
     {"errors"},
     {"hashing", "refs", "registry", "fsops"},
+    {"sandbox"},
     {"licences"},
     {"spec"},
     {"step"},

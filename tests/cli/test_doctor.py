@@ -103,6 +103,27 @@ def test_little_disk_is_told_before_it_is_none(vf: Vf, monkeypatch: pytest.Monke
     assert "choose another place with --store" in ended.out
 
 
+def test_the_sandbox_is_tried_and_its_absence_told(vf: Vf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from variantforge.sandbox import Probe, bubblewrap
+
+    found = findings(vf)["sandbox"]
+    assert found["found"].endswith("12 probes held") if found["state"] == "ok" else found["next"]
+    monkeypatch.setattr(
+        "variantforge.run.environment.try_probes", lambda: (Probe("no network", "a UDP socket works"), Probe("x"))
+    )
+    found = findings(vf)["sandbox"]
+    assert (found["state"], found["found"]) == ("wrong", "1 of 2 probes failed: no network: a UDP socket works")
+
+    def refuse() -> None:
+        raise bubblewrap.missing("bubblewrap (bwrap) is not installed", bubblewrap.INSTALL)
+
+    monkeypatch.setattr("variantforge.run.environment.try_probes", refuse)
+    ended = vf("doctor")
+    assert ended.code == 0
+    assert "sandbox: prevents running generated code" in ended.out
+    assert "apt-get install -y bubblewrap" in ended.out
+
+
 def test_a_gpu_without_a_torch_for_it_is_wrong(
     monkeypatch: pytest.MonkeyPatch, versions: dict[str, str | None], tmp_path: Path
 ) -> None:

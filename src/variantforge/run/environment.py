@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from variantforge.errors import SandboxMissing
 from variantforge.fsops import free_bytes
+from variantforge.sandbox import try_probes, version
 from variantforge.stages.quantize import llama_cpp
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def examine(store: Path, *, deep: bool = False) -> list[Finding]:
         Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *packages(),
         *tools(),
+        sandbox(),
         *(tried() if deep else [device()]),
         disk(store),
         writer(store),
@@ -102,6 +105,22 @@ def tools() -> Iterator[Finding]:
             yield Finding(
                 name, state, detail if ok else "not found", "" if ok else EXTRAS["gguf"], "" if ok else detail
             )
+
+
+def sandbox() -> Finding:
+    """Whether generated code can be run here: the sandbox is started, and each of its walls is tried."""
+    try:
+        probes = try_probes()
+    except SandboxMissing as error:
+        return Finding("sandbox", "missing", error.why, _GENERATED_CODE, error.next)
+    broken = [f"{probe.name}: {probe.found}" for probe in probes if probe.found]
+    if broken:
+        found = f"{len(broken)} of {len(probes)} probes failed: {'; '.join(broken)}"
+        return Finding("sandbox", "wrong", found, _GENERATED_CODE, "run such families on another machine")
+    return Finding("sandbox", "ok", f"{version()}, {len(probes)} probes held")
+
+
+_GENERATED_CODE = "running generated code: rewards and evaluations by unit tests"
 
 
 def device() -> Finding:
