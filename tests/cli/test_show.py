@@ -8,8 +8,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Vf
 from tests.cli.toys import Toy, family_text
+from variantforge.stages import Place
+from variantforge.store.overview import Entry, Overview
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 Golden = Callable[[Path, str], None]
@@ -74,3 +78,25 @@ def test_json_holds_measurements_verdicts_and_publications(vf: Vf, toys: dict[st
     assert code["verdicts"][0]["verdict"] == "pass"
     assert code["published"] == [{"form": "nf4", "at": "published/toy-code-nf4", "withheld": {}}]
     assert shown["runs"][0]["outcome"] == "done"
+
+
+def test_how_each_dataset_was_read_is_shown_with_the_reason(
+    vf: Vf, toys: dict[str, Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"rows": 1200, "train": 1100, "heldout": 90, "bad": {}, "dropped": {"duplicates": 10, "over_limit": 0}}
+    read = {
+        "format": "preference",
+        "format_why": "columns chosen, rejected, question",
+        "ignored_columns": ["id", "url"],
+    }
+    mined = Entry(Place("data", None, "code"), "1" * 32, tmp_path / "mined")
+    prefs = Entry(Place("data", None, "prefs"), "2" * 32, tmp_path / "prefs")
+    for entry, told in ((mined, {}), (prefs, read)):
+        entry.path.mkdir()
+        (entry.path / "manifest.json").write_text("{}")
+        (entry.path / "facts.json").write_text(json.dumps(facts | told))
+    monkeypatch.setattr("variantforge.store.overview.overview", lambda store, family: Overview([mined, prefs], []))
+    assert json.loads(vf("show", "--json").out)["datasets"] == [{"name": "prefs", **facts, **read}]
+    assert vf("show").out.endswith(
+        "data\n  prefs  1,200 rows  preference (columns chosen, rejected, question); not read: id, url\n"
+    )

@@ -84,6 +84,7 @@ def write(out: Output, document: Mapping[str, Any]) -> None:
         _table(out, "measured", list(_metric_rows(variant["metrics"])), right=(2,))
         _table(out, "verdicts", [_verdict_row(verdict) for verdict in variant["verdicts"]])
         _table(out, "published", [_published_row(one) for one in variant["published"]])
+    _table(out, "data", [_dataset_row(one) for one in document["datasets"]], indent=2, right=(1,))
     if document["published"]:
         out.line(("family", "bold"))
         _table(out, "published", [_published_row(one) for one in document["published"]])
@@ -113,6 +114,11 @@ def _artifact_row(artifact: Mapping[str, Any]) -> tuple[Cell, ...]:
     if artifact["size_bytes"] is None:
         return artifact["name"], ("gone", "gone"), (shown(Path(artifact["path"])), "dim")
     return artifact["name"], size(artifact["size_bytes"]), (shown(Path(artifact["path"])), "dim")
+
+
+def _dataset_row(dataset: Mapping[str, Any]) -> tuple[Cell, ...]:
+    left = f"; not read: {', '.join(dataset['ignored_columns'])}" if dataset["ignored_columns"] else ""
+    return dataset["name"], f"{dataset['rows']:,} rows", f"{dataset['format']} ({dataset['format_why']}){left}"
 
 
 def _metric_rows(metrics: list[dict[str, Any]]) -> Iterator[tuple[Cell, ...]]:
@@ -164,6 +170,7 @@ def _document(family: FamilyFile, found: Overview, variants: list[str]) -> dict[
         "version": family.spec.version,
         "file": str(family.path),
         "variants": {name: _variant(family, found, name) for name in variants},
+        "datasets": [_dataset(entry) for entry in found.of(None, "data") if "format" in entry.facts],
         "published": [_published(family, entry) for entry in found.of(None, "publish") if entry.exists],
         "runs": [_run(run) for run in found.runs],
     }
@@ -187,6 +194,11 @@ def _artifact(entry: Entry) -> dict[str, Any]:
         "path": str(entry.path),
         "size_bytes": entry.size_bytes if entry.exists else None,
     }
+
+
+def _dataset(entry: Entry) -> dict[str, Any]:
+    told = ("rows", "train", "heldout", "bad", "dropped", "format", "format_why", "ignored_columns")
+    return {"name": entry.place.name, **{fact: entry.facts[fact] for fact in told}}
 
 
 def _metrics(entry: Entry) -> Iterator[dict[str, Any]]:

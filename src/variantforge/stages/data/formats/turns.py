@@ -58,15 +58,12 @@ def _message(turn: Any, where: str, speech: Speech) -> Message:
     if not isinstance(turn, dict):
         raise BadRow("a turn is not an object", f"{where}{kind(turn)} instead of an object")
     role = _role(turn, where, speech)
-    for key in _WEIGHTS:
-        if turn.get(key) not in (None, True):  # 1 is True
-            detail = f"{where}'{key}' is not supported: every assistant turn is learned; cut the conversation instead"
-            raise BadRow(f"'{key}' in a turn", detail)
     if role == "call":
         if not (calls := calls_in(turn.get(speech.content), where)):
             raise BadRow("a call is empty", f"{where}no call in '{speech.content}'")
         return {"role": "assistant", "content": "", "tool_calls": calls}
-    extras = _assistants_extras(turn, where)
+    plain = len(turn) == 2 and speech.content in turn  # as most turns are
+    extras = {} if plain else _assistants_extras(turn, where)
     if extras and role != "assistant":
         raise BadRow(f"'{next(iter(extras))}' in a {role} turn", f"{where}'{next(iter(extras))}' in a {role} turn")
     content = _content(turn, where, speech, empty=role == "tool" or "tool_calls" in extras)
@@ -107,6 +104,10 @@ def _part(part: Any, where: str) -> str:
 
 
 def _assistants_extras(turn: dict[str, Any], where: str) -> Message:
+    for key in _WEIGHTS:
+        if turn.get(key) not in (None, True):  # 1 is True
+            detail = f"{where}'{key}' is not supported: every assistant turn is learned; cut the conversation instead"
+            raise BadRow(f"'{key}' in a turn", detail)
     extras: Message = {}
     thoughts = {turn[key]: key for key in _REASONING if isinstance(turn.get(key), str) and turn[key].strip()}
     if wrong := next((key for key in _REASONING if turn.get(key) is not None and not isinstance(turn[key], str)), None):
