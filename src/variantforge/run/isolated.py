@@ -99,18 +99,21 @@ class Isolated:
 
 
 def tokens_for(job: Job) -> dict[str, str]:
-    """Credentials that a step needs: only one that reads from the Hub gets any.
+    """Credentials that a step needs: only one that reads from the Hub, or reports to a tracker, gets any.
 
     A Trusted Publisher's token is for the repo it publishes to: bases and datasets are read with HF_TOKEN or the login.
     """
-    if not any(pin.at.startswith("hub:") for pin in job.step.pins.values()):
-        return {}
+    from variantforge.stages.train.tracking import secrets_for, writes_to_hub
+
+    secrets = secrets_for(job.step)
+    if not (any(pin.at.startswith("hub:") for pin in job.step.pins.values()) or writes_to_hub(job.step)):
+        return secrets
     token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
     if not token and not os.environ.get("HF_OIDC_RESOURCE"):
         from huggingface_hub import get_token  # the stored login, renewed where it has to be
 
         token = get_token()
-    return {"HF_TOKEN": token} if token else {}
+    return {**secrets, "HF_TOKEN": token} if token else secrets
 
 
 @contextlib.contextmanager
@@ -159,6 +162,8 @@ def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(tokens)
+    for token in tokens.values():
+        redact.learn(token)
     redact.hush_logs()
     _keep_output(job.scratch / OUTPUT)
     asked = False

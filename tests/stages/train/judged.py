@@ -26,14 +26,14 @@ def pair(question: str, chosen: str, rejected: str) -> dict[str, Any]:
 def pairs(count: int = 23) -> list[dict[str, Any]]:
     """Pairs of different lengths: sums that are told, and sums that are refused."""
     good, bad = "It is {}. ", "Go away now. "
-    return [
-        pair(f"What is {n} plus {n}?", good.format(2 * n) * (1 + n % 3), bad * (1 + n % 2)) for n in range(count)
-    ]
+    return [pair(f"What is {n} plus {n}?", good.format(2 * n) * (1 + n % 3), bad * (1 + n % 2)) for n in range(count)]
 
 
 def labelled(count: int = 12) -> list[dict[str, Any]]:
     """Good and bad answers, each to a prompt of its own."""
-    said = [(f"What is {n} plus {n}?", "Go away now." if n % 2 else f"It is {2 * n}.", n % 2 == 0) for n in range(count)]
+    said = [
+        (f"What is {n} plus {n}?", "Go away now." if n % 2 else f"It is {2 * n}.", n % 2 == 0) for n in range(count)
+    ]
     return [
         make_row("thumbs", {"prompt": [{"role": "user", "content": q}], "completion": answer(a), "label": good})
         for q, a, good in said
@@ -69,3 +69,7 @@ def stir(model: Any, seed: int = 1) -> None:
     for name, parameter in model.named_parameters():
         if ".lora_B.default." in name:
             parameter.data = torch.randn_like(parameter) * 0.05
+
+
+def loss_of(trainer: Any, batch: Any) -> float:
+    return float(trainer.compute_loss(trainer.model, batch).detach())

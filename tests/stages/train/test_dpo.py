@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.stages.train.judged import batches, made, pair, pairs, stir
+from tests.stages.train.judged import batches, loss_of, made, pair, pairs, stir
 from tests.stages.train.lab import IM_END, Lab, losses, sums
 from variantforge.errors import NoSupervisedTokens, TrainError, WrongRows
 from variantforge.stages.models import quiet
@@ -24,7 +24,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Lab:
 
 @pytest.fixture(scope="module")
 def trained(lab: Lab) -> Artifact:
-    return lab.train(lab.step(method="dpo"), "trained")
+    return lab.train(lab.step(method="dpo", num_train_epochs=1), "trained")
 
 
 # --- what it does -------------------------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ def test_the_loss_starts_at_ln_2_and_margins_and_accuracy_rise(trained: Artifact
     trace, told = losses(trained), trained.facts["objective"]
     assert trace[0] == pytest.approx(math.log(2), abs=1e-6)
     assert told["rewards/margins"]["first"] == 0.0
-    assert told["rewards/margins"]["last"] > 0.2
+    assert told["rewards/margins"]["last"] > 0.1
     assert told["rewards/accuracies"]["last"] == 1.0
     assert told["rewards/chosen"]["last"] > 0 > told["rewards/rejected"]["last"]
     assert trace[-1] < trace[0]
@@ -55,7 +55,7 @@ def test_progress_tells_margins_and_accuracies(lab: Lab, trained: Artifact) -> N
 def test_whatever_is_trained_the_loss_starts_at_ln_2(lab: Lab, adapter: dict[str, Any]) -> None:
     if adapter["type"] == "qlora":
         pytest.importorskip("bitsandbytes")
-    trained = lab.train(lab.step(adapter, method="dpo", max_steps=3), adapter["type"])
+    trained = lab.train(lab.step(adapter, method="dpo", max_steps=2), adapter["type"])
     trace = losses(trained)
     assert trace[0] == pytest.approx(math.log(2), abs=2e-3)
     assert trace[-1] < trace[0]
@@ -113,7 +113,7 @@ def test_the_loss_is_that_of_trls_own_trainer_and_tokens_and_of_its_copied_refer
     mine = ours.data_collator([ours.train_dataset[at] for at in range(4)])
     their = theirs.data_collator([theirs.train_dataset[at] for at in range(4)])
     assert mine["input_ids"].tolist() == their["input_ids"].tolist()
-    assert float(ours.compute_loss(ours.model, mine)) == float(theirs.compute_loss(theirs.model, their))
+    assert loss_of(ours, mine) == loss_of(theirs, their)
 
 
 def lab_rows(lab: Lab) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def test_a_start_taken_out_of_the_base_keeps_its_reference_and_takes_it_out_once
     """PiSSA: switching the adapter off would compare with what is left of the base."""
     import torch
 
-    trainer, training, _ = made(lab, "dpo", {"type": "pissa"}, bf16=False)
+    trainer, _, _ = made(lab, "dpo", {"type": "pissa"}, bf16=False)
     assert "ref" in trainer.model.peft_config
     batch = batches(trainer)[0]
     with torch.no_grad():
@@ -191,8 +191,8 @@ def training_base(lab: Lab) -> Any:
 
 
 def test_a_reference_worked_out_beforehand_gives_the_same_losses(lab: Lab, trained: Artifact) -> None:
-    early = lab.train(lab.step(method="dpo", precompute_ref_log_probs=True), "early")
-    assert losses(early) == pytest.approx(losses(trained), abs=1e-5)
+    early = lab.train(lab.step(method="dpo", precompute_ref_log_probs=True, max_steps=2), "early")
+    assert losses(early) == pytest.approx(losses(trained)[:2], abs=1e-4)
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,11 +135,19 @@ def drop_reference(model: Any) -> None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What TRL refuses when a trainer is made (arguments that do not go together), as an error of ours."""
+    """What TRL refuses when a trainer is made (arguments that do not go together), as an error of ours; without bars,
+    which it draws where it works the reference out beforehand."""
+    told = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
     try:
         yield
     except (ValueError, NotImplementedError) as error:
         raise TrainError("TRL does not accept train.args", why=str(error), next="correct train.args") from error
+    finally:
+        if told is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = told
 
 
 def tell_unused_dropout(training: Training) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-from variantforge.registry import near
-from variantforge.spec.family import RowsDataset, VariantSpec
+from variantforge.spec.family import AdapterSpec, RowsDataset, VariantSpec
 from variantforge.stages.data.formats import kind_of_format
 from variantforge.stages.models import quiet
 from variantforge.stages.stage import Desk, Place
 from variantforge.stages.train import METHODS, Method
-from variantforge.stages.train.config import split_tracking
+from variantforge.stages.train.config import effective_args, split_tracking
+from variantforge.stages.train.smaller import done_within_memory
+from variantforge.stages.train.tracking import lasting_folders, tell_missing_trackers, tracking_hints
 from variantforge.step import Artifact, Step, StepContext
-
-# What ``report_to`` takes: tracker -> the module that it needs. The same words as transformers'.
-TRACKERS = {"trackio": "trackio", "wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow"}
 
 
 class TrainStage:
@@ -33,7 +29,7 @@ class TrainStage:
         method = METHODS.load(train.method)()
         _tell_wrong_rows(desk, variant, method)
         args, tracking = split_tracking(train.args)
-        _tell_missing_trackers(desk, tracking.get("report_to"))
+        tell_missing_trackers(desk, tracking.get("report_to"))
         needs = method.needs(desk, name, variant)
         base = desk.step(Place("merge", variant.from_) if variant.from_ else Place("base", name))
         data = desk.step(Place("data", name, "mix"))
@@ -44,14 +40,18 @@ class TrainStage:
             params["special_tokens"] = "keep"
         inputs = {"base": base.key, "data": data.key, **needs.inputs}
         hints = dict(variant.resources.model_dump(mode="json", exclude_none=True))
-        if tracking:
-            hints["tracking"] = {"run_name": f"{desk.family.family} {name}", **tracking}
+        hints |= tracking_hints(desk, name, tracking)
+        if train.on_spike != "stop":
+            hints["on_spike"] = train.on_spike
         step = Step("train", self.version, train.method, params, inputs, pins=needs.pins, hints=hints)
         desk.add(Place("train", name), step)
 
     def do(self, context: StepContext) -> None:
-        with quiet():
-            METHODS.load(context.step.method)().train(context)
+        method, params = METHODS.load(context.step.method)(), context.step.params
+        args = effective_args(AdapterSpec(**params["adapter"]), params["args"], method.defaults)
+        with quiet(), lasting_folders(context.step):
+            while not done_within_memory(lambda: method.train(context), context, args):
+                pass  # with half the micro-batch
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
@@ -68,16 +68,6 @@ def _tell_wrong_rows(desk: Desk, variant: VariantSpec, method: Method) -> None:
         wanted = f"{variant.train.method} learns from {' or '.join(method.rows)}"
         said = "epochs" if variant.data.epochs else "mix"
         desk.problem(f"{desk.at_key}.data.{said}.{dataset}", f"{told}; {wanted}")
-
-
-def _tell_missing_trackers(desk: Desk, report_to: object) -> None:
-    names, known = report_to if isinstance(report_to, list) else [report_to], f" Known: {', '.join(TRACKERS)}."
-    for name in (str(name) for name in names if name not in (None, "none")):
-        key = f"{desk.at_key}.train.args.report_to"
-        if name not in TRACKERS:
-            desk.problem(key, f"unknown tracker '{name}'.{near(name, list(TRACKERS)) or known}")
-        elif find_spec(TRACKERS[name]) is None:
-            desk.problem(key, f"the tracker '{name}' is not installed: pip install {TRACKERS[name]}")
 
 
 STAGE = TrainStage()
