@@ -1,14 +1,17 @@
 """Canonical rows: what data steps write and every later stage reads.
 
 One row is one line of JSON (UTF-8, no spaces; the keys of row and message sorted, those within tools and calls as they
-came, since templates print them in their order), in ``train.jsonl`` or ``heldout.jsonl``: ``id``
-(16 hex digits), ``source`` (the dataset's name), and the content of one of these kinds (TRL's words):
+came, since templates print them in their order), in ``train.jsonl`` or ``heldout.jsonl``: ``id`` (16 hex digits),
+``source`` (the dataset's name), and the content of one of these kinds (TRL's words):
 
     messages              {"messages": [message, ...]}                        a chat with answers to learn
     text                  {"text": ...}                                       learned from as it is
     preference            {"prompt": [...], "chosen": [...], "rejected": [...]}     lists of messages
     unpaired_preference   {"prompt": [...], "completion": [...], "label": true | false}
     prompt_only           {"prompt": [...]} and what rewards read: "answer", "tests", "entry_point", "extra": {...}
+
+"answer" and "entry_point" are texts; "tests" is Python, or the JSON text of a list of {"input", "output"}. "extra" has
+the columns that the user keeps, as any JSON.
 
 Kinds with messages may have "tools" (a list of JSON schemas). A message is {"role", "content"} and, where there are
 such, "reasoning_content", "tool_calls", "name", "tool_call_id". The id is the hash of the content alone, so equal rows

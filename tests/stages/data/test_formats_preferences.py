@@ -141,6 +141,8 @@ PROMPTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"prompt": "q", "tests": ["a", "b"], "entry_point": "f"}, {"tests": "a\nb", "entry_point": "f"}),
     ({"prompt": "q", "tests": '["a", "b"]'}, {"tests": "a\nb"}),
     ({"prompt": "q", "tests": "assert f()"}, {"tests": "assert f()"}),
+    ({"prompt": "q", "tests": [{"input": [1], "output": 2}]}, {"tests": '[{"input": [1], "output": 2}]'}),
+    ({"prompt": "q", "tests": '[{"input": [1], "output": 2}]'}, {"tests": '[{"input": [1], "output": 2}]'}),
     ({"prompt": "q", "extra": {"level": 3}}, {"extra": {"level": 3}}),
     ({"prompt": "q", "tools": [TOOL]}, {"tools": [TOOL]}),
 ]
@@ -168,6 +170,8 @@ def test_further_columns_are_kept_beside_a_prompt() -> None:
         ({"prompt": "q", "answer": True}, "answer is true or false, not text"),
         ({"prompt": "q", "answer": float("inf")}, "answer holds a number, which JSON has not"),
         ({"prompt": "q", "tests": [1]}, "tests[0] is a number, not text"),
+        ({"prompt": "q", "tests": [{"input": "a"}, "assert f"]}, "tests[0] is an object, not text"),
+        ({"prompt": "q", "tests": "[1"}, "tests is not JSON: Expecting ',' delimiter: line 1 column 3 (char 2)"),
         ({"prompt": "q", "extra": [1]}, "extra is a list, not an object"),
         ({"prompt": "q", "extra": {"x": object()}}, "extra holds a object, which JSON has not"),
     ],

@@ -65,12 +65,16 @@ def _answer(value: Any) -> str:
 
 
 def _tests(value: Any) -> str:
-    """Code that a completion must pass; a list of statements is one a line."""
+    """What a completion must pass: Python (a list of statements is one a line), or {input, output} pairs as JSON."""
     if isinstance(value, str) and value.startswith("["):
         value = parsed(value, "tests")
-    if isinstance(value, list) and value:
+    if is_missing(value) or value == []:
+        return ""
+    if isinstance(value, list) and all(isinstance(case, dict) for case in value):
+        return json.dumps(json_value(value, "tests"), ensure_ascii=False)
+    if isinstance(value, list):
         return "\n".join(text(line, f"tests[{number}]") for number, line in enumerate(value))
-    return "" if is_missing(value) or value == [] else text(value, "tests")
+    return text(value, "tests")
 
 
 def _extra(value: Any) -> dict[str, Any]:
