@@ -66,6 +66,10 @@ class Output:
         """One line to stdout; nothing when JSON was asked for."""
         self._say(" ".join(self.painted(cell) for cell in cells))
 
+    def text(self, cells: Sequence[Cell]) -> None:
+        """Cells one right after the other, with the line ends that are in them; nothing when JSON was asked for."""
+        self._say("".join(self.painted(cell) for cell in cells))
+
     def table(self, rows: Sequence[Sequence[Cell]], *, indent: int = 2, right: Sequence[int] = ()) -> None:
         """Columns padded to their widest cell, the last one wrapped under itself; ``right`` names columns set right."""
         texts = [[_text(cell) for cell in row] for row in rows]

@@ -16,7 +16,7 @@ from tests.stages.data.workbench import Workbench, chat, chats, ids, rows_of, wr
 from tests.tiny import tokenizer_folder
 from variantforge.errors import ControlTokensInText, DataError
 from variantforge.stages.data import hygiene
-from variantforge.stages.data.hygiene import ControlTokens, broken_in, control_tokens, secrets_in, without_secrets
+from variantforge.stages.data.hygiene import ControlTokens, broken_in, control_tokens, hidden_secrets, secrets_in
 from variantforge.stages.rows import HELDOUT, TRAIN, make_row, read_rows
 from variantforge.stages.stage import Place
 from variantforge.step import Artifact, Step
@@ -50,7 +50,7 @@ SECRETS = {
 def test_a_secret_is_known_by_its_form_and_never_told(what: str) -> None:
     text = f'key = "{SECRETS[what]}" # mine'
     assert [found for found, _ in secrets_in(text)] == [what]
-    hidden = without_secrets(text)
+    hidden = "".join(hidden_secrets(text))
     assert SECRETS[what][4:] not in hidden
     assert hidden.startswith(f'key = "{SECRETS[what][:4]}…')
     (finding,) = hygiene.findings(make_row("d", {"text": text}))

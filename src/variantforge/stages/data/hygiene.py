@@ -88,11 +88,14 @@ def secrets_in(text: str) -> Iterator[tuple[str, re.Match[str]]]:
                     yield form.what, match
 
 
-def without_secrets(text: str) -> str:
-    """The text with all but the first four characters of each secret hidden."""
-    for _, match in list(secrets_in(text)):
-        text = text.replace(match[0], _told(match[0]))
-    return text
+def hidden_secrets(text: str) -> list[str]:
+    """What may be shown of each character: itself, or nothing after the first four of a secret (``…`` in the fifth's
+    place)."""
+    shown = list(text)
+    for _, match in secrets_in(text):
+        start, end = match.start() + _SHOWN, match.end()
+        shown[start:end] = ["…", *[""] * (end - start - 1)]
+    return shown
 
 
 def _told(secret: str) -> str:
