@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import tokenizer_folder
 from variantforge.errors import DataError, StopTokenNotSupervised, WrongSupervisedSpan
-from variantforge.stages.tokens import load_tokenizer, tokenize_completion, tokenize_prompt
+from variantforge.stages.tokens import tokenize_completion, tokenize_prompt
 
 IM_END = 2
 PROMPT = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
@@ -14,18 +13,6 @@ MERGING = (
     "{% for m in messages %}{{ '[' + m.role + ']\n' + m.content + ('<|im_end|>' if m.role == 'assistant' else '') }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '[assistant]\n' }}{% endif %}"
 )
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> Any:
-    return load_tokenizer(tokenizer_folder())
-
-
-@pytest.fixture
-def tokenizer(smollm2: Any) -> Any:
-    template = smollm2.chat_template
-    yield smollm2
-    smollm2.chat_template = template
 
 
 def answer(text: str) -> list[dict[str, str]]:

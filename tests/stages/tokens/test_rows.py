@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import tokenizer_folder
 from variantforge.errors import DataError, NoSupervisedTokens, StopTokenNotSupervised, WrongSupervisedSpan
-from variantforge.stages.tokens import Tokens, load_tokenizer, prove_supervision, tokenize_row
+from variantforge.stages.tokens import Tokens, prove_supervision, tokenize_row
 
 IM_END = 2
 MARKED = (
@@ -33,11 +32,6 @@ EVERYTHING = (
     "{% endfor %}{% endgeneration %}"
 )
 CONTENT_ONLY = MARKED.replace(" + '<|im_end|>' }}{% endgeneration %}", " }}{% endgeneration %}{{ '<|im_end|>' }}")
-
-
-@pytest.fixture
-def tokenizer() -> Any:
-    return load_tokenizer(tokenizer_folder())
 
 
 def row(*turns: tuple[str, str], **other: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import NoSupervisedTokens, StopTokenNotSupervised, WrongSupervisedSpan
 from variantforge.stages.rows import texts_of
-from variantforge.stages.tokens.outline import Span, outline_of
+from variantforge.stages.tokens.outline import Outline, Span, outline_of
 from variantforge.stages.tokens.rows import Tokens, ends_otherwise, runs_of
 from variantforge.stages.tokens.template import Chat, Message, Row, chat_of, name_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 _TAGS = re.compile(r"(<[^<>]+>)*")
-_LOOK_BACK = 48  # tokens decoded before a turn to see its header
+LOOK_BACK = 24  # tokens decoded before a turn to see its header
 
 
 def prove_supervision(tokenizer: Tokenizer, row: Row, tokens: Tokens, stop_ids: Collection[int]) -> None:
@@ -62,7 +62,7 @@ def prove_one_bos(tokenizer: Tokenizer, chat: Chat, ids: Sequence[int]) -> None:
 def _prove_answers(
     tokenizer: Tokenizer, chat: Chat, ids: Sequence[int], runs: Sequence[Span], stop_ids: Collection[int]
 ) -> None:
-    places = chat.turns()
+    places, outline = chat.turns(), outline_of(tokenizer, chat)
     if len(runs) != len(places):
         raise wrong_span(chat.name, f"{len(places)} answers, but {len(runs)} supervised spans")
     for place, (start, end) in zip(places, runs, strict=True):
@@ -70,16 +70,13 @@ def _prove_answers(
             if not ends_otherwise(tokenizer, chat, place, stop_ids):
                 raise no_stop(tokenizer, chat.name, stop_ids)
             end += 1
-        if any(id in stop_ids for id in ids[start : end - 1]):
+        if not set(stop_ids).isdisjoint(ids[start : end - 1]):
             raise wrong_span(chat.name, f"a stop token stands inside the answer of message {place + 1}")
-        before, learned = (
-            decode(tokenizer, ids[max(0, start - _LOOK_BACK) : start]),
-            decode(tokenizer, ids[start : end - 1]),
-        )
-        prove_turn(tokenizer, chat, place, before, learned)
+        before = decode(tokenizer, ids[max(0, start - LOOK_BACK) : start])
+        prove_turn(outline, chat, place, before, decode(tokenizer, ids[start : end - 1]))
 
 
-def prove_turn(tokenizer: Tokenizer, chat: Chat, place: int, before: str, learned: str) -> None:
+def prove_turn(outline: Outline | None, chat: Chat, place: int, before: str, learned: str) -> None:
     """Raises WrongSupervisedSpan unless ``learned`` is message ``place``, and ``before`` ends with its header.
 
     White space is no difference: templates strip it, and tokens stretch over borders.
@@ -89,10 +86,9 @@ def prove_turn(tokenizer: Tokenizer, chat: Chat, place: int, before: str, learne
     if lead is None:
         content = str(chat.messages[place].get("content") or "")
         raise wrong_span(chat.name, f"supervised: {_short(learned)}; message {place + 1}: {_short(content)}")
-    outline = outline_of(tokenizer, chat)
     if outline is None or place not in outline.starts:
         return
-    header = squeeze(outline.around[outline.first(place)][: outline.starts[place]])[-20:]
+    header = squeeze(outline.around[outline.first(place)][: outline.starts[place]])[-16:]
     if not squeeze(before).endswith(header[-len(squeeze(before)) :] if before else header):
         raise wrong_span(chat.name, f"more or less than message {place + 1} is supervised: {_short(learned)}")
 

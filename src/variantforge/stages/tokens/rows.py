@@ -141,11 +141,11 @@ def ends_otherwise(tokenizer: Tokenizer, chat: Chat, place: int, stop_ids: Colle
 
 def runs_of(supervised: Sequence[bool]) -> list[Span]:
     """[start, end) of each stretch of supervised tokens."""
-    runs, start = [], None
-    for position, value in enumerate([*supervised, False]):
-        if value and start is None:
-            start = position
-        elif not value and start is not None:
-            runs.append((start, position))
-            start = None
+    flags, runs = bytes(supervised), []
+    start = flags.find(1)
+    while start >= 0:
+        end = flags.find(0, start)
+        end = len(flags) if end < 0 else end
+        runs.append((start, end))
+        start = flags.find(1, end)
     return runs

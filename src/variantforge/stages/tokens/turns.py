@@ -132,7 +132,7 @@ def _left_out(chat: Chat, piece: Piece) -> DataError | WrongSupervisedSpan:
         return WrongSupervisedSpan(
             what,
             why="What the template does not write, the model cannot learn.",
-            next=f"{fix.get(part, 'remove rows with tool calls')}, or give the base a chat_template.jinja that writes it",
+            next=f"{fix.get(part, 'remove these rows')}, or give the base a chat_template.jinja that writes it",
         )
     return DataError(
         what,
