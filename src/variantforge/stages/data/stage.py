@@ -33,7 +33,7 @@ FOREIGN = ("hub:", "https://", "http://")  # where bytes lie that cannot change 
 
 class DataStage:
     name = "data"
-    version = 1
+    version = 2  # since 2: preferences, labels, prompts and tools are recognised where they were passed over
     heavy = False
     takes_refused = False
 
