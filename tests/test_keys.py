@@ -40,6 +40,7 @@ FAMILY: dict[str, Any] = {
     },
     "evaluate": {"heldout": {"evaluator": "perplexity"}},
     "gates": [{"metric": "heldout.loss", "at_most": 3.0}],
+    "data_policy": {"decontaminate": {"against": ["./suite.jsonl"]}},
     "publish": {"path": "./published"},
 }
 
@@ -75,6 +76,11 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "DeduplicateSpec.exact": ("data_policy.deduplicate.exact", False, {"data"}),
     "DeduplicateSpec.near": ("data_policy.deduplicate.near", 0.85, {"data"}),
     "DataPolicySpec.on_bad_row": ("data_policy.on_bad_row", "skip", {"data"}),
+    "DecontaminateSpec.ngram": ("data_policy.decontaminate.ngram", 10, {"data"}),
+    "DecontaminateSpec.code": ("data_policy.decontaminate.code", False, {"data"}),
+    "DecontaminateSpec.against": ("data_policy.decontaminate.against", ["./other.jsonl"], {"data"}),
+    "DecontaminateSpec.on_hit": ("data_policy.decontaminate.on_hit", "report", {"data"}),
+    "DecontaminateSpec.max_share": ("data_policy.decontaminate.max_share", 0.1, {"data"}),
     "DataPolicySpec.on_special_tokens": ("data_policy.on_special_tokens", "skip", {"data"}),
     "DataPolicySpec.on_secrets": ("data_policy.on_secrets", "skip", {"data"}),
     "DataPolicySpec.on_broken_unicode": ("data_policy.on_broken_unicode", "error", {"data"}),
@@ -149,7 +155,8 @@ ELSEWHERE = {
 }
 CONTAINERS = {
     "FamilySpec.base", "FamilySpec.datasets", "FamilySpec.data_policy", "FamilySpec.defaults", "FamilySpec.variants",
-    "FamilySpec.evaluate", "FamilySpec.gates", "FamilySpec.publish", "DataPolicySpec.deduplicate", "VariantSpec.data",
+    "FamilySpec.evaluate", "FamilySpec.gates", "FamilySpec.publish", "DataPolicySpec.deduplicate",
+    "DataPolicySpec.decontaminate", "VariantSpec.data",
     "VariantSpec.train", "TrainSpec.adapter", "VariantSpec.resources", "DefaultsSpec.resources",
 }  # fmt: skip
 ORDER = ("base", "data", "train", "merge", "quantize", "evaluate", "gate", "card", "publish")
@@ -190,6 +197,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model(folder / "other-base", seed=1)
     write_rows(folder / "rows.jsonl", 20)
     write_rows(folder / "other.jsonl", 30)
+    write_rows(folder / "suite.jsonl", 3)
     for name, body in (("code", "return 1"), ("other-code", "return 2")):
         (folder / name).mkdir()
         (folder / name / "module.py").write_text(f"def f():\n    '''Give one fixed number.'''\n    {body}\n")

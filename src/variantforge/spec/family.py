@@ -157,9 +157,24 @@ class DeduplicateSpec(Section):
         return self
 
 
+class DecontaminateSpec(Section):
+    """Training rows that hold what the family is measured on: suites under 'evaluate', and what 'against' names."""
+
+    ngram: int = Field(13, ge=8, le=50, description="so many words in a row that a suite's item has too are a hit")
+    code: bool = Field(True, description="so is a function that differs in names, comments and layout only")
+    against: list[str] = Field([], description="further suites: ./file.jsonl, package:dist/file, or names of datasets")
+    on_hit: Literal["drop", "error", "report"] = Field("drop", description="what is done with rows that hit")
+    max_share: float | None = Field(
+        None, ge=0, le=1, description="stop when more of a suite's items than this are found in the rows"
+    )
+
+
 class DataPolicySpec(Section):
     deduplicate: DeduplicateSpec = Field(DeduplicateSpec(), description="which rows count as the same")
     on_bad_row: Literal["error", "skip"] = Field("error", description="stop at a bad row, or count and report it")
+    decontaminate: DecontaminateSpec | None = Field(
+        None, description="look for what is measured in what is trained on, for example {ngram: 13}"
+    )
     on_special_tokens: Literal["error", "skip", "keep"] = Field(
         "error", description="rows with the base's control tokens in their text: refuse to train, leave out, or train"
     )
@@ -392,3 +407,10 @@ class FamilySpec(Section):
     evaluate: dict[Name, EvaluatorSpec] = Field({}, description="what is measured, by name")
     gates: list[GateSpec] = Field([], description="what must hold before anything is published")
     publish: PublishSpec = Field(PublishSpec(), description="where it is published, and as what")
+
+    @property
+    def datasets_read(self) -> set[str]:
+        """Names of datasets whose rows some step reads: to train on, or to keep training clean of them."""
+        trained = {name for variant in self.variants.values() for name in variant.data.sources}
+        suites = self.data_policy.decontaminate
+        return trained | {name for name in (suites.against if suites else ()) if name in self.datasets}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def test_every_row_stands_in_one_bucket_and_buckets_leave_no_gap(lengths: list[i
     assert sum(rows for _, _, rows in buckets) == len(lengths)
     assert len(buckets) <= 8
     assert buckets[0][0] == 0
-    assert all(after[0] == before[1] + 1 for before, after in zip(buckets, buckets[1:], strict=False))
+    assert all(after[0] == before[1] + 1 for before, after in pairwise(buckets))
     assert buckets[-1][0] <= max(lengths) <= buckets[-1][1]
 
 

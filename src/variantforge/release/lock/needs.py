@@ -64,7 +64,7 @@ def _bases(family: FamilySpec) -> Iterator[Need]:
 
 
 def _data(family: FamilySpec) -> Iterator[Need]:
-    used = {name for variant in family.variants.values() for name in variant.data.sources}
+    used = family.datasets_read
     for name in family.datasets:
         if name not in used:
             continue

@@ -23,14 +23,12 @@ from typing import Any, NamedTuple
 from variantforge.errors import Contaminated, DataError
 from variantforge.fsops import writing
 from variantforge.spec.family import DeduplicateSpec, MixSpec
-from variantforge.stages.data import near_duplicates
-from variantforge.stages.data.hygiene import ControlTokens, control_tokens
-from variantforge.stages.data.pool import Line, Lines, Pool, Row, Standing
+from variantforge.stages.data.across import clean_across
+from variantforge.stages.data.pool import BASE, Line, Lines, Pool, Row, Standing
 from variantforge.stages.data.split import rank
 from variantforge.stages.rows import HELDOUT, TRAIN, texts_of
 from variantforge.step import StepContext
 
-BASE = "base"
 MAX_REPEATS = 100
 
 
@@ -50,7 +48,7 @@ def mix(context: StepContext) -> None:
     size = _token_counter(context) if spec.by == "tokens" else _one
     with Pool(context, list(amounts)) as pool:
         twins = pool.index(TRAIN, size, unique=same.exact) + pool.index(HELDOUT, _one, unique=True)
-        found = _cleaned(pool, context.step.params)
+        found = clean_across(pool, context.step.params)
         train, heldout = pool.lines[TRAIN], pool.lines[HELDOUT]
         _prove_enough(pool)
         queues = {
@@ -104,70 +102,6 @@ def _take(name: str, queue: Sequence[Line], target: Fraction) -> Iterator[Pick]:
         taken += line.size
 
 
-# --- rows that leave ------------------------------------------------------------------------------------------------
-
-
-def _cleaned(pool: Pool, policy: Mapping[str, Any]) -> dict[str, Any]:
-    """Takes out what the policy takes out across sources; returns the facts of it."""
-    facts: dict[str, Any] = {}
-    if policy.get("on_special_tokens") == "skip":
-        facts["special_tokens"] = drop_control_tokens(pool)
-    if near := policy.get("deduplicate", {}).get("near"):
-        facts["near_duplicates"] = drop_near_twins(pool, near)
-    if facts:
-        pool.write_dropped()
-    return facts
-
-
-def drop_control_tokens(pool: Pool) -> dict[str, int]:
-    """Rows with the base's control tokens in their text leave both sides. Returns how many, by side."""
-    base = pool.context.inputs[BASE]
-    control = ControlTokens(control_tokens(base.path / "model", base.facts))
-    lying, left = pool.standings(), list[Standing]()
-    for standing, row in zip(lying, pool.rows(lying), strict=True):
-        if found := control.found_in(row):
-            left.append(standing)
-            pool.tell(standing, "special tokens", tokens=found)
-    pool.drop(left)
-    if left:
-        pool.context.note(f"{len(left):,} of {len(lying):,} rows left out, as control tokens stand in their text")
-    train = sum(standing.side == TRAIN for standing in left)
-    return {"train": train, "heldout": len(left) - train}
-
-
-def drop_near_twins(pool: Pool, threshold: float) -> dict[str, int]:
-    """Of near-twins, a held-out row stays before one to train on, else the one with the lower id: so neither the order
-    of rows nor that of datasets matters. Returns how many left, by side, and how many of them for a held-out row."""
-    lying = pool.standings()
-    bands = near_duplicates.signatures(pool.rows(lying), len(lying), threshold)
-    order = sorted(range(len(lying)), key=lambda place: (lying[place].side != HELDOUT, lying[place].line.id))
-    ranked = [lying[place] for place in order]
-    left = [
-        (ranked[twin.position], ranked[twin.of], twin.likeness)
-        for twin in near_duplicates.find_twins(bands[order], lambda place: pool.row(ranked[place]), threshold)
-    ]
-    for gone, kept, likeness in left:
-        pool.tell(gone, "near", of=kept.line.id, of_source=kept.source, likeness=round(likeness, 4))
-    pool.drop([gone for gone, _, _ in left])
-    of_heldout = sum(gone.side == TRAIN and kept.side == HELDOUT for gone, kept, _ in left)
-    train = sum(gone.side == TRAIN for gone, _, _ in left)
-    if left:
-        apart = f", {of_heldout:,} of them of held-out rows" if of_heldout else ""
-        pool.context.note(f"{len(left):,} of {len(lying):,} rows dropped as near-duplicates ({threshold:g}){apart}")
-    return {"train": train, "heldout": len(left) - train, "of_heldout": of_heldout}
-
-
-def prove_apart(picks: Sequence[Pick], held: Sequence[Pick]) -> None:
-    """Raises Contaminated when a held-out row is trained on. Sides are told by a row's own hash, so none ever is."""
-    both = {one.line.id for one in picks} & {one.line.id for one in held}
-    if both:
-        raise Contaminated(
-            f"{len(both):,} held-out rows stand in the training data too, e.g. {min(both)}",
-            why="What is measured on them would be a figure of what was learned by heart.",
-            next="remove the data steps from the store and run the same command again",
-        )
-
-
 # --- sizes --------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +148,17 @@ def _write(pool: Pool, side: str, picks: Sequence[Pick], seed: int) -> None:
 # --- checks and facts -------------------------------------------------------------------------------------------------
 
 
+def prove_apart(picks: Sequence[Pick], held: Sequence[Pick]) -> None:
+    """Raises Contaminated when a held-out row is trained on. Sides are told by a row's own hash, so none ever is."""
+    both = {one.line.id for one in picks} & {one.line.id for one in held}
+    if both:
+        raise Contaminated(
+            f"{len(both):,} held-out rows stand in the training data too, e.g. {min(both)}",
+            why="What is measured on them would be a figure of what was learned by heart.",
+            next="remove the data steps from the store and run the same command again",
+        )
+
+
 def _prove_enough(pool: Pool) -> None:
     context, train, heldout = pool.context, pool.lines[TRAIN], pool.lines[HELDOUT]
     for name, lines in train.items():
@@ -236,7 +181,11 @@ def _prove_enough(pool: Pool) -> None:
         )
 
 
-_WENT = {"equal": "stand in another dataset of the mix too", "near": "are near-duplicates of rows that stay"}
+_WENT = {
+    "equal": "stand in another dataset of the mix too",
+    "near": "are near-duplicates of rows that stay",
+    "contaminated": "hold items of a suite",
+}
 
 
 def _where_they_went(pool: Pool, name: str, had: int) -> str:

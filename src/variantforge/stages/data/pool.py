@@ -14,6 +14,7 @@ from variantforge.fsops import writing
 from variantforge.stages.rows import HELDOUT, TRAIN, encode_row
 from variantforge.step import StepContext
 
+BASE, AGAINST = "base", "against:"  # roles of inputs that are no sources; the second with a name, of pins too
 DROPPED = "dropped.jsonl"
 SIDES = (HELDOUT, TRAIN)
 _BEAT = 500
