@@ -34,6 +34,7 @@ def test_a_name_is_understood_and_written_as_it_was(text: str) -> None:
         ("s3://bucket/rows.jsonl", "is not read: write https://"),
         ("https:///rows.jsonl", "is no address of a file"),
         ("https://example.org/a b.jsonl", "is no address of a file"),
+        ("https://example.org/é.jsonl", "is no address of a file"),
         ("https://example.org/a\n.jsonl", "is no address of a file"),
         ("https://me:secret@example.org/rows.jsonl", "holds a name or password"),
         ("https://me@example.org/rows.jsonl", "holds a name or password"),

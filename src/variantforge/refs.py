@@ -76,8 +76,8 @@ def unsafe_address(text: str) -> str:
         return f"is no address: {error}"
     if parts.scheme != "https" and not (parts.scheme == "http" and host in _THIS_MACHINE):
         return "is not read: write https://, or download it and name the file"
-    if not host or any(character.isspace() or not character.isprintable() for character in text):
-        return "is no address of a file: https://host/file.jsonl"
+    if not host or not text.isascii() or not text.isprintable() or " " in text:
+        return "is no address of a file: https://host/file.jsonl, with other characters written as %20 and the like"
     if parts.username is not None or parts.password is not None:
         return "holds a name or password, which do not belong into a family file: download it and name the file"
     return ""

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +36,9 @@ class Site:
         self.leads_to: dict[str, str] = {}
         self.codes: list[int] = []  # of the next answers, instead of a file
         self.cuts: list[int] = []  # the next answers end after so many bytes
+        self.stalled: threading.Event | None = None  # an answer that was cut does not end before it is set
         self.ranges = True
+        self.length = "{}"  # what is said of it; '' for nothing
         self.asked: list[tuple[str, dict[str, str]]] = []
         site = self
 
@@ -76,10 +79,13 @@ class Site:
         request.send_response(206 if start else 200)
         if start:
             request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        request.send_header("Content-Length", str(len(data) - start))
+        if self.length:
+            request.send_header("Content-Length", self.length.format(len(data) - start))
         request.end_headers()
         end = start + self.cuts.pop(0) if self.cuts else None
         request.wfile.write(data[start:end])
+        if end and self.stalled:
+            self.stalled.wait(30)
 
     @property
     def starts(self) -> list[str]:
@@ -158,6 +164,36 @@ def test_a_cut_connection_is_gone_on_with_where_it_ended(site: Site, tmp_path: P
     assert path.read_bytes() == DATA
     assert site.starts == ["", "bytes=100000-", "bytes=150000-"]
     assert (heard[-1]["done"], heard[-1]["total"], heard[-1]["unit"]) == (len(DATA), len(DATA), "byte")
+
+
+def test_a_killed_process_is_gone_on_with_by_the_next(site: Site, tmp_path: Path) -> None:
+    site.cuts, site.stalled = [3 << 20], threading.Event()
+    site.files["/rows.jsonl"] = data = DATA * 12
+    (tmp_path / "scratch").mkdir()
+    ask = f"""
+from pathlib import Path
+from variantforge.stages.data.download import Wanted, download
+from variantforge.step import Step, StepContext
+step, tell = Step("data", 1, "rows"), lambda event: print("got", flush=True)
+context = StepContext(step, {{}}, Path("out"), Path("scratch"), emit=tell)
+download(context, Wanted("{site.url}/rows.jsonl", "{digest(data)}", "datasets.d"))
+"""
+    process = subprocess.Popen([sys.executable, "-c", ask], cwd=tmp_path, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == [b"got\n"] * 2
+        process.kill()
+    site.stalled.set()
+    left = (tmp_path / "scratch/download.jsonl").stat().st_size
+    assert 1 << 20 <= left <= 3 << 20
+    assert download(context(tmp_path), wanted(f"{site.url}/rows.jsonl", data)).read_bytes() == data
+    assert site.starts == ["", f"bytes={left}-"]
+
+
+@pytest.mark.parametrize("said", ["", "many"], ids=["nothing", "nonsense"])
+def test_a_server_that_does_not_say_how_much_comes_is_read_to_its_end(site: Site, tmp_path: Path, said: str) -> None:
+    site.length = said
+    assert download(context(tmp_path), wanted(f"{site.url}/rows.jsonl")).read_bytes() == DATA
 
 
 def test_what_an_earlier_try_left_is_gone_on_with(site: Site, tmp_path: Path) -> None:

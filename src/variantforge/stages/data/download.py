@@ -67,7 +67,7 @@ def _prove_online(wanted: Wanted) -> None:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise DataError(
             f"{shown(wanted.url)} is to be downloaded, and HF_HUB_OFFLINE is set",
-            next=f"unset HF_HUB_OFFLINE; or bring the file from a machine with network, and name it in {wanted.key}.path",
+            next=f"unset HF_HUB_OFFLINE; or bring the file by other means, and name it in {wanted.key}.path",
         )
 
 
@@ -103,7 +103,7 @@ def _try(context: StepContext, wanted: Wanted, path: Path) -> tuple[str, int]:
     with closing(answer):
         if answer.status != 206 or not str(answer.headers.get("Content-Range")).startswith(f"bytes {have}-"):
             digest, have = hashlib.sha256(), 0
-        total = have + int(answer.headers.get("Content-Length") or 0)
+        total = have + (answer.length or 0)  # the server may not say
         have = _copy(context, wanted, answer, path, digest, have, total)
     return digest.hexdigest(), total - have
 
