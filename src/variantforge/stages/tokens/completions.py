@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import DataError
 from variantforge.stages.tokens.outline import in_form, outline_of
-from variantforge.stages.tokens.proof import LOOK_BACK, decode, no_stop, prove_one_bos, prove_turn, wrong_span
+from variantforge.stages.tokens.proof import no_stop, prove_one_bos, prove_turn, wrong_span
 from variantforge.stages.tokens.rows import Encoded, encode, learned_span
 from variantforge.stages.tokens.template import Chat, Message, render
 from variantforge.stages.tokens.turns import Turn, prove_nothing_is_left_out, write
@@ -99,5 +99,4 @@ def _prove_completion(
         raise no_stop(tokenizer, chat.name, stop_ids)
     if any(id in stop_ids for id in answer[:-1]):
         raise wrong_span(chat.name, "a stop token stands inside the answer")
-    before, learned = decode(tokenizer, prompt[-LOOK_BACK:]), decode(tokenizer, answer[:-1])
-    prove_turn(outline_of(tokenizer, chat), chat, len(chat.messages) - 1, before, learned)
+    prove_turn(tokenizer, chat, len(chat.messages) - 1, outline_of(tokenizer, chat), prompt, answer[:-1])

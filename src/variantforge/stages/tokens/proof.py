@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 _TAGS = re.compile(r"(<[^<>]+>)*")
-LOOK_BACK = 24  # tokens decoded before a turn to see its header
+_LOOK_BACK = 24  # tokens decoded before a turn to see its header
 
 
 def prove_supervision(tokenizer: Tokenizer, row: Row, tokens: Tokens, stop_ids: Collection[int]) -> None:
@@ -72,15 +72,18 @@ def _prove_answers(
             end += 1
         if not set(stop_ids).isdisjoint(ids[start : end - 1]):
             raise wrong_span(chat.name, f"a stop token stands inside the answer of message {place + 1}")
-        before = decode(tokenizer, ids[max(0, start - LOOK_BACK) : start])
-        prove_turn(outline, chat, place, before, decode(tokenizer, ids[start : end - 1]))
+        prove_turn(tokenizer, chat, place, outline, ids[:start], ids[start : end - 1])
 
 
-def prove_turn(outline: Outline | None, chat: Chat, place: int, before: str, learned: str) -> None:
-    """Raises WrongSupervisedSpan unless ``learned`` is message ``place``, and ``before`` ends with its header.
+def prove_turn(
+    tokenizer: Tokenizer, chat: Chat, place: int, outline: Outline | None, prompt: Sequence[int], answer: Sequence[int]
+) -> None:
+    """Raises WrongSupervisedSpan unless ``answer`` is message ``place``, and ``prompt`` ends with its header.
 
-    White space is no difference: templates strip it, and tokens stretch over borders.
+    White space that templates strip from an answer is no difference; nor is that of a header where one token holds it
+    together with the beginning of the answer.
     """
+    before, learned = decode(tokenizer, prompt[-_LOOK_BACK:]), decode(tokenizer, answer)
     last = place == chat.turns()[-1]
     lead = _lead(squeeze(learned), chat.messages[place], last)
     if lead is None:
@@ -88,8 +91,10 @@ def prove_turn(outline: Outline | None, chat: Chat, place: int, before: str, lea
         raise wrong_span(chat.name, f"supervised: {_short(learned)}; message {place + 1}: {_short(content)}")
     if outline is None or place not in outline.starts:
         return
-    header = squeeze(outline.around[outline.first(place)][: outline.starts[place]])[-16:]
-    if not squeeze(before).endswith(header[-len(squeeze(before)) :] if before else header):
+    header = outline.around[outline.first(place)][: outline.starts[place]]
+    seen, blank = squeeze(before), header[len(header.rstrip()) :]
+    stretched = len(decode(tokenizer, answer[:1])) > len(blank) or before.endswith(blank)
+    if not stretched or not seen.endswith(squeeze(header)[-min(16, len(seen)) :] if seen else squeeze(header)):
         raise wrong_span(chat.name, f"more or less than message {place + 1} is supervised: {_short(learned)}")
 
 
