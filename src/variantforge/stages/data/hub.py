@@ -14,7 +14,7 @@ from variantforge.redact import hush_logs
 from variantforge.stages.data.sources import Record, Table, present
 
 
-def open_hub(repo: str, commit: str | None, *, subset: str | None, split: str) -> Table:
+def open_hub(repo: str, commit: str, *, subset: str | None, split: str) -> Table:
     """Starts to read one split. Raises DataError when there is none, or no network; so may its records."""
     told = f"dataset {repo} (split '{split}'{f', subset {subset!r}' if subset else ''})"
     data = _load(told, repo, commit, subset, split)
@@ -22,10 +22,10 @@ def open_hub(repo: str, commit: str | None, *, subset: str | None, split: str) -
     return Table(f"{repo}[{split}]", columns, _records(data, repo, commit, told, split))
 
 
-def _load(told: str, repo: str, commit: str | None, subset: str | None, split: str) -> Any:
+def _load(told: str, repo: str, commit: str, subset: str | None, split: str) -> Any:
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE and commit:
+    if constants.HF_HUB_OFFLINE:
         raise DataError(
             f"{told} lies on the Hub, and HF_HUB_OFFLINE is set",
             next=f"unset HF_HUB_OFFLINE; or, on a machine with network: {_download(repo, commit)}   "
@@ -40,7 +40,7 @@ def _load(told: str, repo: str, commit: str | None, subset: str | None, split: s
             _cannot(f"{told} cannot be loaded", repo, commit, error)
 
 
-def _records(data: Any, repo: str, commit: str | None, told: str, split: str) -> Iterator[Record]:
+def _records(data: Any, repo: str, commit: str, told: str, split: str) -> Iterator[Record]:
     number, count = 0, _count(data, split)
     try:
         for number, values in enumerate(data, 1):
@@ -57,7 +57,7 @@ def _count(data: Any, split: str) -> int:
     return told.num_examples or 0 if told else 0
 
 
-def _cannot(what: str, repo: str, commit: str | None, error: Exception) -> NoReturn:
+def _cannot(what: str, repo: str, commit: str, error: Exception) -> NoReturn:
     reason = str(error).strip().splitlines()
     why = f"{type(error).__name__}: {reason[0][:300] if reason else 'no reason given'}"
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
@@ -67,9 +67,8 @@ def _cannot(what: str, repo: str, commit: str | None, error: Exception) -> NoRet
     raise DataError(what, why=why, next=advice) from error
 
 
-def _download(repo: str, commit: str | None) -> str:
-    at = f" --revision {commit}" if commit else ""
-    return f"hf download --repo-type dataset {repo}{at} --local-dir ./{repo.split('/')[-1]}"
+def _download(repo: str, commit: str) -> str:
+    return f"hf download --repo-type dataset {repo} --revision {commit} --local-dir ./{repo.split('/')[-1]}"
 
 
 @contextmanager

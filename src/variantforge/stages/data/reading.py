@@ -56,7 +56,7 @@ class Reading:
             path = path.partition("?")[0]  # what follows may be a signature
         if at.startswith("hub:"):
             repo, _, commit = at.removeprefix("hub:").partition("@")
-            yield open_hub(repo, commit or None, subset=self._section.subset, split=self._section.split)
+            yield open_hub(repo, commit, subset=self._section.subset, split=self._section.split)
         elif Path(at).is_file():
             yield open_table(Path(at), path)
         else:
