@@ -81,6 +81,7 @@ def write(out: Output, document: Mapping[str, Any]) -> None:
     for name, variant in document["variants"].items():
         out.line((name, "bold"), *([] if variant["artifacts"] else [("nothing yet", "dim")]))
         _table(out, "artifacts", [_artifact_row(artifact) for artifact in variant["artifacts"]], right=(1,))
+        _table(out, "trained", [(line,) for line in variant["trained"]])
         _table(out, "measured", list(_metric_rows(variant["metrics"])), right=(2,))
         _table(out, "verdicts", [_verdict_row(verdict) for verdict in variant["verdicts"]])
         _table(out, "published", [_published_row(one) for one in variant["published"]])
@@ -179,6 +180,7 @@ def _document(family: FamilyFile, found: Overview, variants: list[str]) -> dict[
 def _variant(family: FamilyFile, found: Overview, name: str) -> dict[str, Any]:
     return {
         "artifacts": [_artifact(entry) for entry in found.of(name)],
+        "trained": [line for entry in found.of(name, "train") if (line := _trained(entry))],
         "metrics": sorted(
             (row for entry in found.of(name, "evaluate") for row in _metrics(entry)), key=lambda row: row["metric"]
         ),
@@ -194,6 +196,13 @@ def _artifact(entry: Entry) -> dict[str, Any]:
         "path": str(entry.path),
         "size_bytes": entry.size_bytes if entry.exists else None,
     }
+
+
+def _trained(entry: Entry) -> str:
+    """What an adapter stands on; '' where all weights were trained."""
+    from variantforge.stages.train.adapters.report import matched_line
+
+    return matched_line(entry.facts) if entry.facts.get("matched_kinds") else ""
 
 
 def _dataset(entry: Entry) -> dict[str, Any]:

@@ -80,11 +80,20 @@ _INITS_REFUSED = {
 }
 
 
+_read_from: dict[str, list[Path]] = {}  # type -> the sources its fields were read from
+
+
+def sources_read() -> list[Path]:
+    """The files of PEFT that checking adapters has rested on so far."""
+    return list(dict.fromkeys(path for files in _read_from.values() for path in files))
+
+
 @cache
 def peft_types() -> tuple[str, ...]:
     """The types that the installed PEFT knows, by their names in lower case; none where it is not installed."""
     folder = _tuners()
     found = folder.glob("*/__init__.py") if folder else ()
+    _read_from[""] = [folder.parent / "__init__.py"] if folder else []
     return tuple(sorted(path.parent.name for path in found if "register_peft_method" in path.read_text()))
 
 
@@ -107,13 +116,15 @@ def config_fields(type: str) -> tuple[str, dict[str, Field]]:
     sources = Sources()
     try:
         config_class = _config_class(name)
-        return config_class, sources.fields(f"peft.tuners.{name}", config_class)
+        fields = sources.fields(f"peft.tuners.{name}", config_class)
     except (SourceMissing, OSError, SyntaxError) as error:
         raise UsageError(
             f"cannot check train.adapter: the sources of PEFT's '{name}' cannot be read",
             why=str(error),
             next="pip install 'peft>=0.21'",
         ) from error
+    _read_from[name] = sources.files
+    return config_class, fields
 
 
 def _config_class(name: str) -> str:
@@ -240,7 +251,7 @@ def _together(type: str, own: Mapping[str, Any], whole: Mapping[str, Any]) -> It
         if AdapterSpec.rewrites(init):
             yield at, f"'{init}' does not start target_parameters: use lora or rslora for experts"
         if whole.get("dropout"):
-            yield at, "target_parameters take no dropout: remove it"
+            yield at, "PEFT trains parameters without dropout: set dropout: 0.0"
     if type == "pissa" and "init_lora_weights" in (args or {}) and not str(init).startswith("pissa"):
         yield ("args", "init_lora_weights"), "type: pissa says how the matrices start: remove it, or write type: lora"
     for name, means in (("rslora", "use_rslora"),):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from variantforge.errors import Problem, SpecError
 from variantforge.registry import near
+from variantforge.spec import adapter_types
 from variantforge.spec.complaints import complaints_of
 from variantforge.spec.crosscheck import cross_complaints
 from variantforge.spec.doubts import NO_DOUBTS, Doubts, understood
@@ -87,7 +88,7 @@ def read_family(path: Path) -> FamilyFile:
         if known is None:
             raise _spec_error(path, complaints)
         spec, doubts = known
-    return FamilyFile(spec, path, places, tuple(sources_read()), tuple(complaints), doubts)
+    return FamilyFile(spec, path, places, (*sources_read(), *adapter_types.sources_read()), tuple(complaints), doubts)
 
 
 def _not_a_family(root: Node) -> Complaint:

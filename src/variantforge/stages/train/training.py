@@ -27,6 +27,7 @@ from variantforge.stages.rows import TRAIN, kind_of, read_rows
 from variantforge.stages.tokens import load_tokenizer
 from variantforge.stages.train import adapters, checkpoints
 from variantforge.stages.train.config import WARMUP, effective_args, trainer_config
+from variantforge.stages.train.smaller import halved
 from variantforge.stages.train.trainer import Careful, stop_callback
 from variantforge.step import StepContext
 
@@ -108,7 +109,7 @@ class Training:
             save_full(trainer.model, self.folder, self.context.out / "model")
             return
         folder = make_folder(self.context.out / adapters.ADAPTER)
-        adapters.save_adapter(trainer.model, folder, str(self.base.facts["name"]))
+        adapters.save_adapter(trainer.model, folder, adapters.base_name(self.base))
         adapters.prove_adapter(folder, self.matched)
 
     def facts(self, trainer: Any, **of_the_rows: int) -> dict[str, Any]:
@@ -116,6 +117,8 @@ class Training:
         losses = [event["loss"] for event in trainer.state.log_history if "loss" in event]
         if not losses:
             raise NoSupervisedTokens("not one step was trained", next="raise train.args.num_train_epochs or max_steps")
+        args = effective_args(self.adapter, self.context.step.params["args"], self._defaults)
+        used = halved(args, self.context.scratch)
         return {
             "steps": trainer.state.global_step,
             "epochs": trainer.state.epoch,
@@ -129,7 +132,8 @@ class Training:
             **adapters.report(trainer.model, self.matched),
             "base_sha256": adapters.base_digest(self.folder),
             "adapter": self.adapter.model_dump(mode="json"),
-            "args": effective_args(self.adapter, self.context.step.params["args"], self._defaults),
+            "args": args,
+            **({"out_of_memory": used} if used else {}),
         }
 
 

@@ -10,7 +10,7 @@ What is trained is float32 and is saved so; the base is never changed. The life 
 
 from __future__ import annotations
 
-from variantforge.stages.train.adapters.bases import base_digest, load_base, load_nf4
+from variantforge.stages.train.adapters.bases import base_digest, base_name, load_base, load_nf4
 from variantforge.stages.train.adapters.config import peft_config
 from variantforge.stages.train.adapters.modules import keep_in_float32, trainable
 from variantforge.stages.train.adapters.placing import put_on
@@ -24,6 +24,7 @@ __all__ = [
     "WEIGHTS",
     "WITNESS",
     "base_digest",
+    "base_name",
     "keep_in_float32",
     "load_base",
     "load_nf4",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from variantforge.hashing import file_digest, text_digest
 from variantforge.spec.family import AdapterSpec
 from variantforge.stages.models import load_model, quiet
+from variantforge.step import Artifact
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -47,6 +48,11 @@ def load_nf4(folder: Path, device: str) -> Module:
             use_safetensors=True,
             trust_remote_code=False,
         )
+
+
+def base_name(base: Artifact) -> str:
+    """What an adapter's settings call its base: by its name; merged weights of another variant, by their artifact."""
+    return f"merge/{base.key}" if "folded" in base.facts else str(base.facts["name"])
 
 
 def base_digest(folder: Path) -> str:

@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 _OWN_TARGETS = ("ia3", "ln_tuning", "trainable_tokens")
 
 
-def peft_config(adapter: AdapterSpec, *, target_parameters: list[str] | None = None, tied: bool = False) -> PeftConfig:
-    """``target_parameters``: those of ``adapter``, spelled out. ``tied``: the head has no weight of its own.
+def peft_config(
+    adapter: AdapterSpec,
+    *,
+    targets: str | list[str] | None = None,
+    target_parameters: list[str] | None = None,
+    tied: bool = False,
+) -> PeftConfig:
+    """``targets`` and ``target_parameters``: those of ``adapter``, spelled out. ``tied``: embedding and head are one
+    tensor, and are trained as one.
 
     Raises TrainError when PEFT does not accept what is written.
     """
@@ -23,7 +30,7 @@ def peft_config(adapter: AdapterSpec, *, target_parameters: list[str] | None = N
     from peft.utils import PeftType
 
     config_class = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(adapter.config_type.upper())]
-    fields = {**_where(adapter), **(_lora(adapter) if adapter.is_lora else {}), **adapter.args}
+    fields = {**_where(adapter, targets), **(_lora(adapter) if adapter.is_lora else {}), **adapter.args}
     if target_parameters:
         fields["target_parameters"] = target_parameters
     if tied and adapter.is_lora and adapter.modules_to_save:
@@ -38,9 +45,9 @@ def peft_config(adapter: AdapterSpec, *, target_parameters: list[str] | None = N
         ) from error
 
 
-def _where(adapter: AdapterSpec) -> dict[str, Any]:
+def _where(adapter: AdapterSpec, targets: str | list[str] | None) -> dict[str, Any]:
     unsaid = "target_modules" not in adapter.model_fields_set
-    fields: dict[str, Any] = {"target_modules": adapter.target_modules}
+    fields: dict[str, Any] = {"target_modules": adapter.target_modules if targets is None else targets}
     if unsaid and adapter.type in _OWN_TARGETS:
         del fields["target_modules"]
     if adapter.exclude_modules is not None:

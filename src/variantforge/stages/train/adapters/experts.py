@@ -1,7 +1,8 @@
 """Experts: which weights of a mixture they are, and whether an adapter reaches them.
 
-transformers stores the experts of a layer as one tensor [experts, ., .], which is no linear layer: ``all-linear``
-passes it over without a word. Most of the weights of such a model would then stay untrained.
+transformers stores the experts of a layer as one tensor [experts, ., .], which is no linear layer. PEFT reads
+``all-linear`` as the experts, too, for the few architectures that once had modules for them; for the others it passes
+them over without a word, as it does under any list of modules. Most weights of such a model then stay untrained.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from variantforge.errors import ExpertsUntrained
+from variantforge.errors import ExpertsUntrained, TrainError
 from variantforge.spec.family import AdapterSpec
 from variantforge.stages.train.adapters.modules import base_parameters, kept_modules, kind_of, plain
 
@@ -54,19 +55,30 @@ def trained_experts(model: Module, matched: Collection[str]) -> dict[str, int]:
 
 
 def require_experts(model: Module, adapter: AdapterSpec, matched: Collection[str]) -> None:
-    """Raises ExpertsUntrained when experts are left out, unless the family file says ``experts: frozen``."""
-    everything = expert_weights(model)
-    left = everything.keys() - trained_experts(model, matched).keys()
-    if not left or adapter.experts == "frozen":
+    """Raises ExpertsUntrained when experts are left out, unless the family file says ``experts: frozen``; TrainError
+    when it says so and names them."""
+    everything, reached = expert_weights(model), trained_experts(model, matched)
+    if adapter.experts == "frozen":
+        _refuse_both(reached)
         return
-    weights, total = (
-        sum(everything[name] for name in left),
-        sum(parameter.numel() for *_, parameter in base_parameters(model)),
-    )
-    reach = "none of the" if len(left) == len(everything) else "only some of the"
+    left = everything.keys() - reached.keys()
+    if not left:
+        return
+    weights = sum(everything[name] for name in left)
+    total = sum(parameter.numel() for *_, parameter in base_parameters(model))
+    reach = "only some of the" if reached else "none of the"
     raise ExpertsUntrained(
         f"{reach} experts of this model would be trained: {len(left)} of {len(everything)} expert weights are left out",
         why=f"{', '.join(sorted({kind_of(name) for name in left}))} hold {weights:,} of the model's {total:,} weights. "
-        "Experts stored as one tensor are no linear layers, so target_modules does not reach them.",
+        "Experts stored as one tensor are no linear layers: no name of a module reaches them.",
         next="write target_parameters: all-experts under train.adapter, or experts: frozen if that is what you want",
     )
+
+
+def _refuse_both(reached: Collection[str]) -> None:
+    if reached:
+        raise TrainError(
+            f"train.adapter says experts: frozen, and its targets name {sorted(reached)[0]}",
+            why="It is one or the other.",
+            next="take the experts out of the targets, or remove experts: frozen",
+        )

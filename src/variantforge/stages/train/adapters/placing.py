@@ -34,7 +34,8 @@ def put_on(model: Module, adapter: AdapterSpec, seed: int) -> tuple[Module, list
 
     parameters = _target_parameters(model, adapter)
     _require_targets(model, adapter, parameters)
-    config = peft_config(adapter, target_parameters=parameters, tied=_require_whole_tie(model, adapter))
+    tied = _require_whole_tie(model, adapter)
+    config = peft_config(adapter, targets=_targets(model, adapter), target_parameters=parameters, tied=tied)
     torch.manual_seed(seed)
     with quiet():
         try:
@@ -53,6 +54,20 @@ def put_on(model: Module, adapter: AdapterSpec, seed: int) -> tuple[Module, list
     require_experts(tuned, adapter, matched)
     remember_start(tuned, rewrites_base=adapter.rewrites_base)
     return tuned, [*matched, *sorted(name for name, _ in kept_modules(tuned))]
+
+
+def _targets(model: Any, adapter: AdapterSpec) -> str | list[str]:
+    """``all-linear`` beside ``experts: frozen``, spelled out: PEFT may count experts among the linear layers."""
+    from torch.nn import Linear
+
+    if adapter.target_modules != "all-linear" or adapter.experts != "frozen":
+        return adapter.target_modules
+    head = model.get_output_embeddings()
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and module is not head and ".experts." not in name
+    ]
 
 
 # --- what is named must be there ----------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def save_adapter(model: Any, folder: Path, base_name: str) -> None:
     if start["matrices"]:
         config = _over_the_whole_base(folder, config, start["matrices"])
     config["base_model_name_or_path"] = base_name
-    for key in ("target_modules", "exclude_modules"):  # sets in PEFT, in no order
+    for key in ("target_modules", "exclude_modules", "target_parameters"):  # sets in PEFT, in no order
         if isinstance(config.get(key), list):
             config[key] = sorted(config[key])
     write_json(folder / CONFIG, config)
@@ -104,10 +104,12 @@ def _over_the_whole_base(folder: Path, config: dict[str, Any], start: Mapping[st
 
 
 def _require_moved(folder: Path, start: Mapping[str, str]) -> None:
-    """Raises EmptyAdapter when every tensor is still what it was before the first step."""
+    """Raises EmptyAdapter unless all tensors are there that were put on, and one is not what it was at the start."""
     from safetensors.torch import load_file
 
     tensors = load_file(folder / WEIGHTS)
+    if lost := sorted(start.keys() - tensors.keys()):
+        raise _not_whole(lost[0], len(start), "tensors", tensors)
     if start and all(_digest(tensor) == start.get(name) for name, tensor in tensors.items()):
         raise _changes_nothing(f"none of its {len(tensors)} tensors has moved", tensors)
 
@@ -120,14 +122,11 @@ def prove_adapter(folder: Path, matched: Iterable[str]) -> None:
     tensors, modules = load_file(folder / WEIGHTS), list(matched)
     config = json.loads((folder / CONFIG).read_text())
     empty = sorted(name for name, tensor in tensors.items() if not tensor.numel())
-    missing = sorted(module for module in modules if not _is_in(module, tensors))
-    if config["peft_type"] == "LORA":
-        missing = missing or _without_a_pair(tensors)
-    if missing or empty:
-        raise EmptyAdapter(
-            f"the saved adapter is not whole: {(missing or empty)[0]} has no tensor of its own in it",
-            why=f"{len(modules)} modules were trained, and {len(tensors)} tensors were saved.",
-        )
+    missing: list[str] = []
+    if config["peft_type"] == "LORA":  # other types may keep one tensor for all modules
+        missing = sorted(module for module in modules if not _is_in(module, tensors)) or _without_a_pair(tensors)
+    if missing or empty or not tensors:
+        raise _not_whole(next(iter([*missing, *empty]), "every module"), len(modules), "modules", tensors)
     broken = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
     if broken:
         raise EmptyAdapter(f"the saved adapter holds numbers that are not finite: {broken[0]}", next=_LOWER_RATE)
@@ -159,6 +158,13 @@ def _product_is_something(tensors: Mapping[str, Tensor], name: str) -> bool:
     if ".lora_B." not in name:
         return False
     return bool(tensors[name].any() and tensors[name.replace(".lora_B.", ".lora_A.")].any())
+
+
+def _not_whole(what: str, count: int, noun: str, tensors: Mapping[str, Tensor]) -> EmptyAdapter:
+    return EmptyAdapter(
+        f"the saved adapter is not whole: {what} is not in it",
+        why=f"{count} {noun} were trained, and {len(tensors)} tensors were saved.",
+    )
 
 
 def _changes_nothing(how: str, tensors: Mapping[str, Tensor]) -> EmptyAdapter:
