@@ -88,6 +88,22 @@ def test_a_text_that_brings_the_bos_that_its_tokenizer_adds(stops: list[int]) ->
         prove_supervision(tokenizer, brought, tokenize_row(tokenizer, brought, stop_ids=stops), stops)
 
 
+def test_a_stop_token_spelled_out_in_a_tool_call(llama: Any, stops: list[int]) -> None:
+    """The call would be learned up to there, and to end there."""
+    for city, refused in (("Pa<|eot_id|>ris", True), ("Paris", False)):
+        call = {"type": "function", "function": {"name": "weather", "arguments": {"city": city}}}
+        calling = {"role": "assistant", "content": "", "tool_calls": [call]}
+        row = {**ROW, "messages": [ASKED, calling]}
+        tokens = tokenize_row(llama, row, stop_ids=stops)
+        if not refused:
+            prove_supervision(llama, row, tokens, stops)
+            continue
+        with pytest.raises(WrongSupervisedSpan, match="row 0123456789abcdef"):
+            prove_supervision(llama, row, tokens, stops)
+        with pytest.raises(WrongSupervisedSpan):
+            tokenize_completion(llama, [ASKED], [calling], stop_ids=stops)
+
+
 def test_a_system_prompt_that_would_be_lost_is_told_of(llama: Any, stops: list[int]) -> None:
     tokenizer = LLAMA.tokenizer()
     tokenizer.chat_template = LLAMA.text.replace("{{- system_message }}", "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import DataError
 from variantforge.stages.tokens.outline import in_form, outline_of
-from variantforge.stages.tokens.proof import no_stop, prove_one_bos, prove_turn, wrong_span
+from variantforge.stages.tokens.proof import no_stop, prove_calls_do_not_stop, prove_one_bos, prove_turn, wrong_span
 from variantforge.stages.tokens.rows import Encoded, encode, learned_span
 from variantforge.stages.tokens.template import Chat, Message, render
 from variantforge.stages.tokens.turns import Turn, prove_nothing_is_left_out, write
@@ -95,6 +95,7 @@ def _prove_one_answer(completion: Sequence[Message], name: str) -> None:
 def _prove_completion(
     tokenizer: Tokenizer, chat: Chat, prompt: list[int], answer: list[int], stop_ids: Collection[int]
 ) -> None:
+    prove_calls_do_not_stop(tokenizer, chat, stop_ids)
     if not answer or answer[-1] not in stop_ids:
         raise no_stop(tokenizer, chat.name, stop_ids)
     if any(id in stop_ids for id in answer[:-1]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,9 @@ def _prove_answers(
     tokenizer: Tokenizer, chat: Chat, ids: Sequence[int], runs: Sequence[Span], stop_ids: Collection[int]
 ) -> None:
     places, outline = chat.turns(), outline_of(tokenizer, chat)
+    prove_calls_do_not_stop(tokenizer, chat, stop_ids)
+    if len(runs) < len(places):  # answers that follow each other without a header (Mistral's)
+        runs = [part for run in runs for part in _split_at_stops(ids, run, stop_ids)]
     if len(runs) != len(places):
         raise wrong_span(chat.name, f"{len(places)} answers, but {len(runs)} supervised spans")
     for place, (start, end) in zip(places, runs, strict=True):
@@ -73,6 +77,23 @@ def _prove_answers(
         if not set(stop_ids).isdisjoint(ids[start : end - 1]):
             raise wrong_span(chat.name, f"a stop token stands inside the answer of message {place + 1}")
         prove_turn(tokenizer, chat, place, outline, ids[:start], ids[start : end - 1])
+
+
+def prove_calls_do_not_stop(tokenizer: Tokenizer, chat: Chat, stop_ids: Collection[int]) -> None:
+    """A stop token spelled out in a call's arguments would end the call in its middle."""
+    stops = tokenizer.convert_ids_to_tokens(list(stop_ids))
+    for place in chat.turns():
+        calls = json.dumps(chat.messages[place].get("tool_calls") or [], ensure_ascii=False)
+        if any(stop in calls for stop in stops):
+            raise wrong_span(chat.name, f"a stop token stands inside the tool calls of message {place + 1}")
+
+
+def _split_at_stops(ids: Sequence[int], run: Span, stop_ids: Collection[int]) -> Iterator[Span]:
+    start, end = run
+    for place in range(start, end):
+        if ids[place] in stop_ids or place == end - 1:
+            yield start, place + 1
+            start = place + 1
 
 
 def prove_turn(
