@@ -96,6 +96,7 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "AdapterSpec.quantize_base": ("defaults.train.adapter.quantize_base", "nf4", WEIGHTS),
     "AdapterSpec.args": ("defaults.train.adapter.args", {"use_rslora": True}, WEIGHTS),
     "TrainSpec.args": ("variants.first.train.args.learning_rate", 1.0e-3, WEIGHTS),
+    "TrainSpec.on_spike": ("variants.first.train.on_spike", "note", set()),
     "MixSpec.mix": ("variants.first.data.mix.rows", 0.5, {"data"}),
     "MixSpec.epochs": ("variants.first.data", {"epochs": {"rows": 1.0, "code": 1.0}}, {"data"}),
     "MixSpec.by": ("variants.first.data.by", "tokens", {"data"}),

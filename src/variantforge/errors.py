@@ -13,9 +13,16 @@ VariantforgeError                    1   something failed; the message says what
 │   │   ├── NoSupervisedTokens               not one token would be learned from
 │   │   ├── StopTokenNotSupervised           the answer's end is outside the loss: it would never stop
 │   │   ├── WrongSupervisedSpan              the supervised tokens do not decode to the answer
+│   │   ├── TokenizersDiffer                 teacher and student do not read and write the same tokens
 │   │   ├── UnmatchedTargets                 target_modules that name nothing in the model
 │   │   ├── ExpertsUntrained                 experts of a mixture that no target reaches
+│   │   ├── WrongAccumulation                the first step's loss is not the mean over its tokens
+│   │   ├── PackingLeaks                     packed rows see each other
 │   │   ├── NonFiniteLoss                    the loss is NaN or infinite
+│   │   ├── LossSpike                        the loss has left its range for three steps
+│   │   ├── OutOfMemory                      not even the smallest micro-batch fits
+│   │   ├── NothingRewarded                  no two answers to a prompt got different rewards
+│   │   ├── RewardFailed                     a reward crashed, or gave what is no score
 │   │   └── EmptyAdapter                     the saved adapter changes nothing
 │   ├── MergeError                       the merged weights do not do what base and adapter do
 │   │   └── WrongBase                        the adapter was trained on another base
@@ -159,6 +166,10 @@ class WrongSupervisedSpan(TrainError):
     pass
 
 
+class TokenizersDiffer(TrainError):
+    pass
+
+
 class UnmatchedTargets(TrainError):
     pass
 
@@ -167,7 +178,31 @@ class ExpertsUntrained(TrainError):
     pass
 
 
+class WrongAccumulation(TrainError):
+    pass
+
+
+class PackingLeaks(TrainError):
+    pass
+
+
 class NonFiniteLoss(TrainError):
+    pass
+
+
+class LossSpike(TrainError):
+    pass
+
+
+class OutOfMemory(TrainError):
+    pass
+
+
+class NothingRewarded(TrainError):
+    pass
+
+
+class RewardFailed(TrainError):
     pass
 
 

@@ -241,10 +241,32 @@ class AdapterSpec(Section):
         return isinstance(init, str) and init.startswith(("pissa", "olora"))
 
 
+class RewardSpec(BaseModel):
+    """Which reward, and its own parameters; those are checked by the reward's ``Params`` while planning."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    reward: str = Field(description="a row of REWARDS, e.g. exact_answer")
+    weight: Annotated[float, Field(strict=True, allow_inf_nan=False)] = Field(
+        1.0, description="what the reward counts for among all rewards of a variant"
+    )
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
 class TrainSpec(Section):
     method: str = Field("sft", description="training method: a row of METHODS")
     adapter: AdapterSpec = Field(AdapterSpec(), description="what is trained: a LoRA adapter, or all weights")
     args: dict[str, Any] = Field({}, description="arguments of the method's TRL config class (SFTConfig for sft)")
+    teacher: str | None = Field(
+        None, description="whom to learn from (distill): a variant, or a model as base.model names one"
+    )
+    answers: Literal["student", "rows"] = Field(
+        "student", description="what the teacher is asked about (distill): the student's own answers, or the rows'"
+    )
+    rewards: list[RewardSpec] = Field([], description="what answers are worth (grpo), e.g. [{reward: exact_answer}]")
+    on_spike: Literal["stop", "note"] = metadata("stop", description="what to do when the loss leaves its range")
 
 
 class MixSpec(Section):

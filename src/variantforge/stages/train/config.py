@@ -9,6 +9,7 @@ from variantforge.errors import TrainError
 from variantforge.spec.family import AdapterSpec
 from variantforge.spec.owned_args import is_tracking
 from variantforge.spec.trainer_args import config_module
+from variantforge.stages.train.smaller import halved
 from variantforge.step import StepContext
 
 # What holds for every method where the user says nothing. A change here asks for new versions of all methods.
@@ -55,7 +56,7 @@ def trainer_config(
         args = {"use_cpu": True, "dataloader_pin_memory": False, **args}
     args |= {"output_dir": str(context.scratch / "checkpoints"), "disable_tqdm": True}
     args |= {"report_to": "none", **context.step.hints.get("tracking", {})}
-    args |= CHECKPOINTS
+    args |= CHECKPOINTS | halved(args, context.scratch)
     try:
         return config_class(context.step.method)(**args)
     except (TypeError, ValueError) as error:

@@ -10,14 +10,40 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from variantforge.stages.train.examples import Examples, read_examples, tell_what_was_cut
+from variantforge.stages.train.first_step import FirstStep
 from variantforge.stages.train.head import compact_head
 from variantforge.stages.train.method import Needs
+from variantforge.stages.train.trainer import Careful
 from variantforge.stages.train.training import Training
 from variantforge.step import StepContext
 
 if TYPE_CHECKING:
     from variantforge.spec.family import VariantSpec
     from variantforge.stages.stage import Desk
+
+
+class ProvenAtFirst(Careful):
+    """Proves the first step's loss, where a loss is the plain mean over tokens and one process has all of them."""
+
+    _first: FirstStep | None = None
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        if self.state.global_step == 0 and self._is_plain():
+            self._first = self._first or FirstStep(self)
+            self._first.add(self._prepare_inputs(inputs))  # type: ignore[attr-defined]
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        loss, norm = sum(self._micro_losses), super()._get_grad_norm(model, grad_norm)
+        if self._first is not None:
+            self._first.check(loss)
+            self._first = None
+        return norm
+
+    def _is_plain(self) -> bool:
+        args, config = self.args, self.model.config.get_text_config()
+        weighed = args.loss_type != "nll" or args.label_smoothing_factor or args.neftune_noise_alpha
+        return not (weighed or getattr(config, "output_router_logits", False) or args.world_size > 1)
 
 
 class Sft:
@@ -28,6 +54,10 @@ class Sft:
     defaults: Mapping[str, Any] = {"learning_rate": 2e-4, "max_length": 1024}
 
     def needs(self, desk: Desk, name: str, variant: VariantSpec) -> Needs | None:
+        args = {**self.defaults, **variant.train.args}
+        if args.get("packing") and args["max_length"] is None:
+            text = "packing fills windows of max_length tokens: a number is wanted, or packing: false"
+            desk.problem(f"{desk.at_key}.train.args.max_length", text)
         return Needs()
 
     def train(self, context: StepContext) -> None:
@@ -50,7 +80,7 @@ class Sft:
         """Before its first step."""
         from trl import SFTTrainer
 
-        trainer = training.trainer(SFTTrainer, examples.dataset())
+        trainer = training.trainer(SFTTrainer, examples.dataset(), careful=ProvenAtFirst)
         compact_head(trainer.model, training.context.note)
         return trainer
 

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from variantforge.errors import Interrupted, NonFiniteLoss
+from variantforge.errors import Interrupted, LossSpike, NonFiniteLoss
 from variantforge.stages.train import checkpoints
 from variantforge.stages.train.adapters import trainable
 from variantforge.stages.train.order import EpochOrder
+from variantforge.stages.train.spikes import IN_A_ROW, Spikes
 from variantforge.step import StepContext
 
 Names = Callable[[list[int]], list[str]]
@@ -38,6 +39,7 @@ class Careful:
         """``warmup``: share of all steps, unless the user said. ``row_names``: positions -> names for messages."""
         self.context, self._warmup, self._row_names = context, warmup, row_names
         self._micro_losses: list[float] = []
+        self._spikes = Spikes()
         self.tokens = self.supervised_tokens = 0
         self._since: tuple[float, int] | None = None
 
@@ -77,16 +79,41 @@ class Careful:
         scaled = self.accelerator.scaler is not None  # fp16: the scaler expects overflows, and skips such steps
         if not all(math.isfinite(loss) for loss in losses) or not (scaled or math.isfinite(float(norm))):
             raise self._not_finite(sum(losses), float(norm))
+        if self._spikes.add(sum(losses)):
+            self._tell_spike(sum(losses))
         return norm
 
+    @property
+    def _goes_on_regardless(self) -> bool:
+        return bool(self.context.step.hints.get("on_spike") == "note")
+
+    def _tell_spike(self, loss: float) -> None:
+        step, limit = self.state.global_step + 1, self._spikes.limit
+        told = (
+            f"the loss is {loss:.3f} at step {step} of {self.state.max_steps}, above {limit:.3f} for {IN_A_ROW} steps"
+        )
+        if self._goes_on_regardless:
+            if self._spikes.high == IN_A_ROW:
+                self.context.note(told)
+            return
+        raise LossSpike(
+            told,
+            why="Its range is told by the steps before. The step was not taken, and the last checkpoint is from before "
+            f"the rise. Rows of this step: {self._shown_rows()}.",
+            next="lower train.args.learning_rate or max_grad_norm; or go on regardless with train: {on_spike: note}",
+        )
+
     def _not_finite(self, loss: float, norm: float) -> NonFiniteLoss:
-        step, rows = self.state.global_step + 1, self._rows_of_step()
-        shown = ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
+        step = self.state.global_step + 1
         return NonFiniteLoss(
             f"the loss is not finite at step {step} of {self.state.max_steps} (loss {loss}, gradient norm {norm})",
-            why=f"The step was not taken, and nothing was saved from it. Its rows: {shown}.",
+            why=f"The step was not taken, and nothing was saved from it. Its rows: {self._shown_rows()}.",
             next="look at those rows, or lower train.args.learning_rate; then run the same command again",
         )
+
+    def _shown_rows(self) -> str:
+        rows = self._rows_of_step()
+        return ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
 
     def _rows_of_step(self) -> list[str]:
         """Names of the rows of the step being done."""
@@ -109,8 +136,9 @@ class Careful:
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """None after the last step: the library would train one step more when it goes on from there."""
-        if self.state.global_step >= self.state.max_steps:
+        """None after the last step: the library would train one step more when it goes on from there. And none while
+        the loss is above its range: what is kept is from before."""
+        if self.state.global_step >= self.state.max_steps or (self._spikes.high and not self._goes_on_regardless):
             return
         place = checkpoints.checkpoint_path(Path(self.args.output_dir), self.state.global_step)
         self.store_flos()  # type: ignore[attr-defined]
@@ -128,6 +156,7 @@ class Careful:
             "scaler": scaler.state_dict() if scaler is not None else None,
             "random": checkpoints.random_states(),
             "counts": [self.tokens, self.supervised_tokens],
+            "losses": [list(self._spikes.losses), self._spikes.high],
         }
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -147,6 +176,7 @@ class Careful:
         if saved["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.tokens, self.supervised_tokens = saved["counts"]
+        self._spikes = Spikes(*saved["losses"])
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         """Done with the optimizer."""
