@@ -78,10 +78,13 @@ def test_a_pair_may_call_tools() -> None:
 
 
 BAD_PAIRS: dict[str, tuple[dict[str, Any], str]] = {
-    "no prompt": ({"chosen": "c", "rejected": "r"}, "no prompt: neither in a column, nor as the turns"),
+    "no prompt": ({"chosen": "c", "rejected": "r"}, "no prompt: neither a column of its own, nor"),
     "nothing in common": ({"chosen": C, "rejected": [user("p"), assistant("r")]}, "chosen and rejected have no first"),
     "equal": ({"chosen": C, "rejected": C}, "chosen and rejected are equal: nothing is preferred"),
-    "another prompt": ({"prompt": "z", "chosen": C, "rejected": R}, "chosen and rejected are whole conversations, and"),
+    "another prompt": (
+        {"prompt": "z", "chosen": C, "rejected": R},
+        "there are whole conversations beside the prompt, and it is",
+    ),
     "no answer": ({"prompt": "q", "chosen": [*C[1:], user("?")], "rejected": "r"}, "the last turn of chosen is user"),
     "a user's turn": (
         {"prompt": "q", "chosen": [user("c")], "rejected": "r"},
@@ -130,6 +133,34 @@ def test_another_label_is_refused_and_never_guessed_to_be_one(label: Any) -> Non
     assert recognised(values) == "prompt_completion"  # such a column tells something else
     with pytest.raises(BadRow, match=r"^label is .*, not true or false$"):
         content(values, "unpaired_preference")
+
+
+def test_the_last_turn_of_a_labelled_conversation_is_what_was_judged() -> None:
+    begun = [system("s"), user("q"), calling(), tool("1")]
+    values = {"messages": [*begun, assistant("a")], "kto_tag": False}
+    row = content(values, "unpaired_preference", completion="messages", label="kto_tag")
+    assert row == {"prompt": begun, "completion": [assistant("a")], "label": False}
+    assert content({"completion": C, "label": 1, "prompt": "q"}) == {
+        "prompt": C[:1],
+        "completion": C[1:],
+        "label": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"completion": "a"}, "no prompt: neither a column of its own, nor"),
+        ({"completion": [user("q")]}, "the prompt ends with a turn of nobody; expected user or tool"),
+        ({"completion": [user("q"), user("r")]}, "prompt and completion: turn 2 is user, expected assistant"),
+        ({"completion": [*C, assistant("b")]}, "the prompt ends with a turn of assistant; expected user or tool"),
+        ({"completion": C, "prompt": "z"}, "there are whole conversations beside the prompt, and it is not what"),
+    ],
+)
+def test_a_labelled_answer_without_a_question_is_told(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadRow) as caught:
+        content(values | {"label": True}, "unpaired_preference")
+    assert caught.value.detail.startswith(message)
 
 
 PROMPTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -195,7 +226,7 @@ def test_a_prompt_that_cannot_be_used_is_told(values: dict[str, Any], message: s
         (
             {"prompt": "q", "completion": "a", "label": 1},
             "unpaired_preference",
-            "columns prompt, completion, label; they fit prompt_completion too: format: prompt_completion reads "
+            "columns completion, label, prompt; they fit prompt_completion too: format: prompt_completion reads "
             "them so",
         ),
         ({"messages": C, "tools": []}, "messages", "column messages, turns with 'role'"),

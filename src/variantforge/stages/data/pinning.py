@@ -110,8 +110,8 @@ def _pin_files(desk: Desk, key: str, section: RowsDataset) -> Pinned | None:
         desk.problem(f"{key}.sha256", f"the digest of a file, and {written} is a folder")
         return None
     pin = desk.pin_files(files, key=f"{key}.path") if files else None
-    if pin and section.sha256 and pin.digest != tree_digest({path.name: section.sha256}):
-        _is_wanted(desk, key, section, file_digest(path), path)
+    is_it = not pin or not section.sha256 or pin.digest == tree_digest({path.name: section.sha256})
+    if not is_it and not _is_wanted(desk, key, section, file_digest(path), path):
         return None
     return Pinned({"data": pin}, {"data": under(pin, files)}) if pin else None
 

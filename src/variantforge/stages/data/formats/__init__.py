@@ -1,7 +1,7 @@
 """Rows of any known shape -> content of one of the kinds of canonical rows (``stages.rows``).
 
     preference            chosen, rejected, prompt?, input?, system?       answers, or whole conversations
-    unpaired_preference   prompt, completion, label                        label: true or false, 1 or 0
+    unpaired_preference   completion, label, prompt?, input?, system?      an answer or a whole conversation, good or not
     messages              messages: [{role, content}, ...]                 system, user, assistant and tool turns
     sharegpt              conversations: [{from, value}, ...], system?     human, gpt, function_call, observation, tool
     prompt_completion     prompt, completion                               texts, or lists of messages
@@ -54,8 +54,8 @@ FORMATS: dict[str, Format] = {
     ),
     "unpaired_preference": Format(
         "unpaired_preference",
-        ("prompt", "completion", "label"),
-        ("input", "system", "tools"),
+        ("completion", "label"),
+        ("prompt", "input", "system", "tools"),
         preferences.unpaired_preference,
         '{"prompt": "…", "completion": "…", "label": true}',
     ),

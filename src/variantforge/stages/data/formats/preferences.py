@@ -35,8 +35,7 @@ def preference(fields: Values) -> Content:
 
 def _asked(fields: Values) -> list[Message]:
     if is_missing(fields.get("prompt")):
-        why = "no prompt: neither in a column, nor as the turns that chosen and rejected have in common"
-        raise BadRow("no prompt", why)
+        raise BadRow("no prompt", "no prompt: neither a column of its own, nor conversations that begin with one")
     return prompt_in(fields)
 
 
@@ -70,12 +69,19 @@ def _prove_same_prompt(fields: Values, shared: list[Message]) -> None:
     said = prompt_in({**fields, "system": ""})
     asked = [message for message in shared if message["role"] == "user"]
     if said not in (shared, shared[1:], asked[:1], asked[-1:]):
-        detail = "chosen and rejected are whole conversations, and what they begin with alike is not the prompt"
-        raise BadRow("prompt is not in chosen", detail)
+        detail = "there are whole conversations beside the prompt, and it is not what they begin with"
+        raise BadRow("the prompt is not that of the conversation", detail)
 
 
 def unpaired_preference(fields: Values) -> Content:
-    prompt, completion = prompt_in(fields), answer_in(fields, "completion")
+    """An answer to a prompt of its own, or a whole conversation: its last turn is what was judged."""
+    completion = answer_in(fields, "completion")
+    if completion[0]["role"] == "assistant":
+        prompt = _asked(fields)
+    else:
+        *prompt, last = with_system(completion, optional_text(fields, "system"))
+        completion = [last]
+        _prove_same_prompt(fields, prompt)
     prove_prompt(prompt)
     _prove_answer("completion", prompt, completion)
     tools = offered([*prompt, *completion], tools_in(fields.get("tools")))

@@ -36,8 +36,9 @@ def prompt_in(fields: Values) -> list[Message]:
 def prove_prompt(messages: list[Message]) -> None:
     """Raises BadRow unless it is an assistant's turn now."""
     prove_order(messages)
-    if messages[-1]["role"] not in ("user", "tool"):
-        detail = f"the prompt ends with a turn of {messages[-1]['role']}; expected user or tool"
+    last = messages[-1]["role"] if messages else "nobody"
+    if last not in ("user", "tool"):
+        detail = f"the prompt ends with a turn of {last}; expected user or tool"
         raise BadRow("the prompt does not ask", detail)
 
 
