@@ -96,7 +96,6 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "AdapterSpec.quantize_base": ("defaults.train.adapter.quantize_base", "nf4", WEIGHTS),
     "AdapterSpec.args": ("defaults.train.adapter.args", {"use_rslora": True}, WEIGHTS),
     "TrainSpec.args": ("variants.first.train.args.learning_rate", 1.0e-3, WEIGHTS),
-    "TrainSpec.on_spike": ("variants.first.train.on_spike", "note", set()),
     "MixSpec.mix": ("variants.first.data.mix.rows", 0.5, {"data"}),
     "MixSpec.epochs": ("variants.first.data", {"epochs": {"rows": 1.0, "code": 1.0}}, {"data"}),
     "MixSpec.by": ("variants.first.data.by", "tokens", {"data"}),
@@ -151,6 +150,7 @@ ELSEWHERE = {
     "TrainSpec.method": "tests/test_specs.py: a method is looked up; one exists so far",
     "PerplexityParams.runtime_positions": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
     "PerplexityParams.runtime_tolerance": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
+    "TrainSpec.on_spike": "tests/stages/train/test_stage.py: it reaches the step as a hint, and changes no key",
     "ResourcesSpec.max_memory_gb": "tests/plan/test_estimate.py: a limit refuses, and changes no key",
     "PublishSpec.path": "below: a place, not bytes; the published folder is written anew when it is not there",
 }

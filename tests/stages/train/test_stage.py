@@ -52,6 +52,12 @@ def test_writing_a_default_out_changes_nothing(tmp_path: Any) -> None:
     assert key(tmp_path, method="sft", adapter={"type": "lora", "r": 16}) == key(tmp_path)
 
 
+def test_what_to_do_at_a_spike_reaches_the_step_and_changes_no_key(tmp_path: Any) -> None:
+    steps = planned(family("./b", {"v": {"train": {"on_spike": "note"}}}), tmp_path).steps
+    assert steps[Place("train", "v")].hints["on_spike"] == "note"
+    assert steps[Place("train", "v")].key == key(tmp_path)
+
+
 def test_an_unknown_method_is_a_problem_with_a_hint(tmp_path: Any) -> None:
     desk = planned(family("./b", {"v": {"train": {"method": "stf"}}}), tmp_path)
     assert desk.problems == [("variants.v.train.method", "unknown training method 'stf'. Did you mean 'sft'?")]
