@@ -1,4 +1,4 @@
-"""What a card says of an adapter: how it is called, and whether servers that load LoRA can load it."""
+"""What a card says of a training: how method and adapter are called, and whether servers that load LoRA can load it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from variantforge.spec.family import AdapterSpec, TrainSpec
+from variantforge.spec.owned_args import is_tracking
 from variantforge.stages.card.markdown import Markdown, code
 
 # The ranks that vLLM knows for --max-lora-rank (its MaxLoRARanks).
@@ -20,6 +21,8 @@ _NAMES = {
     "rslora": "rank-stabilized LoRA",
     "pissa": "LoRA, started as PiSSA",
 }
+# Methods that are words; the others are called by their initials.
+_METHODS = {"continued": "continued pre-training", "distill": "distillation"}
 
 
 def train_params(train: TrainSpec) -> dict[str, Any]:
@@ -28,7 +31,13 @@ def train_params(train: TrainSpec) -> dict[str, Any]:
     ranked = ("r", "alpha", "dropout") if adapter.is_lora or adapter.type == "full" else ()
     always = {"type", "target_modules", *ranked}
     told = adapter.model_dump(mode="json", include=always) | adapter.identity()
-    return {**train.model_dump(mode="json"), "adapter": told}
+    args = {name: value for name, value in train.args.items() if not is_tracking(name)}
+    return {**train.model_dump(mode="json"), "adapter": told, "args": args}
+
+
+def trained_by(method: str) -> str:
+    """What a method is called: ``DPO``."""
+    return _METHODS.get(method, method.upper())
 
 
 def trained_as(adapter: Mapping[str, Any]) -> Markdown:

@@ -104,6 +104,12 @@ def _versions(inputs: Inputs, shipped: Sequence[str]) -> dict[str, dict[str, str
     return {role: inputs[role].versions for role in made}
 
 
+def _objective(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Metric -> its first and last value, of what a method aims at beside its loss."""
+    told: Mapping[str, Any] = train.get("objective", {})
+    return {name: seen for name, seen in told.items() if isinstance(seen, Mapping)}
+
+
 def _memory(inputs: Inputs, subject: str) -> Memory | None:
     """What it takes to run a subject: quantized weights as large as their file, others at 16 bit."""
     if quantized := inputs.get(f"quantize:{subject}"):
@@ -139,6 +145,7 @@ def _values(
         "name": told["repo"].partition("/")[2],
         "chat": bool(facts["base"].get("template_sha256")),
         "args": {name: it for name, it in facts["train"]["args"].items() if not name.startswith(_HOUSEKEEPING)},
+        "objective": _objective(facts["train"]),
         "memory": _memory(inputs, shipped[0]),
         "withheld_forms": withheld,
         **addresses(told, form, withheld),

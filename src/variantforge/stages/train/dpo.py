@@ -68,7 +68,7 @@ class Dpo:
 
     version = 1
     rows: tuple[str, ...] = ("preference",)
-    defaults: Mapping[str, Any] = {"learning_rate": 5e-6, "max_length": 1024}
+    defaults: Mapping[str, Any] = {"learning_rate": 5e-6, "max_length": 1024, "beta": 0.1}
 
     def needs(self, desk: Desk, name: str, variant: VariantSpec) -> Needs | None:
         tell_untrainable_head(desk, variant.train)

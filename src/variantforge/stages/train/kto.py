@@ -48,7 +48,7 @@ class Kto:
 
     version = 1
     rows: tuple[str, ...] = ("unpaired_preference", "preference")
-    defaults: Mapping[str, Any] = {"learning_rate": 5e-6, "max_length": 1024}
+    defaults: Mapping[str, Any] = {"learning_rate": 5e-6, "max_length": 1024, "beta": 0.1}
 
     def needs(self, desk: Desk, name: str, variant: VariantSpec) -> Needs | None:
         tell_untrainable_head(desk, variant.train)

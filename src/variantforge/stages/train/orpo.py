@@ -56,7 +56,7 @@ class Orpo:
 
     version = 1
     rows: tuple[str, ...] = ("preference",)
-    defaults: Mapping[str, Any] = {"learning_rate": 5e-5, "max_length": 1024}
+    defaults: Mapping[str, Any] = {"learning_rate": 5e-5, "max_length": 1024, "beta": 0.1}
 
     def needs(self, desk: Desk, name: str, variant: VariantSpec) -> Needs | None:
         return Needs()
