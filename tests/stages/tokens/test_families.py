@@ -14,7 +14,7 @@ from tests.templates.families import FAMILIES, Family
 from variantforge.errors import DataError, StepError, StopTokenNotSupervised, WrongSupervisedSpan
 from variantforge.stages.tokens import Tokens, prove_supervision, tokenize_completion, tokenize_prompt, tokenize_row
 from variantforge.stages.tokens.rows import runs_of
-from variantforge.stages.tokens.template import chat_of
+from variantforge.stages.tokens.template import chat_of, on_one_day
 from variantforge.stages.tokens.turns import write
 
 REPO = Path(__file__).parents[3]
@@ -137,7 +137,8 @@ def test_the_tokens_are_those_of_inference_with_at_most_a_stop_token_more(family
     tokenizer = tokenizer_of(family)
     for name, tokens in learnable(family):
         row = row_of(CHATS[name])
-        ids = list(tokenizer.apply_chat_template(row["messages"], row.get("tools"), return_dict=True)["input_ids"])
+        asked = {"chat_template": on_one_day(family.text), "return_dict": True}
+        ids = list(tokenizer.apply_chat_template(row["messages"], row.get("tools"), **asked)["input_ids"])
         assert tokens.ids[: len(ids)] == ids
         assert len(tokens.ids) == len(ids) or tokens.ids[len(ids) :] in [[id] for id in family.stop_ids(tokenizer)]
         if family.bos and family.name != "SmolLM2":  # its BOS begins every turn
@@ -160,7 +161,8 @@ def _refused(family: Family) -> set[str]:
 def _agrees(family: Family, name: str, tokens: Tokens) -> bool:
     """True where the texts are equal and the marks too, but for line ends, headers, and ends that are no stop."""
     tokenizer, row = tokenizer_of(family), row_of(CHATS[name])
-    marked = {"chat_template": family.training, "return_assistant_tokens_mask": True, "return_dict": True}
+    training = on_one_day(str(family.training))
+    marked = {"chat_template": training, "return_assistant_tokens_mask": True, "return_dict": True}
     theirs = tokenizer.apply_chat_template(row["messages"], row.get("tools"), **marked)
     if list(theirs["input_ids"]) != tokens.ids:
         return False
@@ -240,6 +242,12 @@ def test_reasoning_that_no_turn_would_show_is_refused_and_cut_from_earlier_turns
         WrongSupervisedSpan, match=r"leaves out the reasoning of message 2(.|\n)*Next: remove the reasoning"
     ):
         tokenized(named("Qwen2.5"), earlier)
+
+
+@pytest.mark.parametrize(("name", "day"), [("Llama 3.2", "Today Date: 26 Jul 2024"), ("gpt-oss", "date: 2024-07-26")])
+def test_what_is_trained_on_tomorrow_is_what_is_trained_on_today(name: str, day: str) -> None:
+    tokens = tokenized(named(name), CHATS["tools"])
+    assert day in decoded(named(name), tokens.ids)
 
 
 # --- the table in the docs ------------------------------------------------------------------------------------------

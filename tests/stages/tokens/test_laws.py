@@ -12,6 +12,7 @@ from tests.templates.families import FAMILIES, Family
 from variantforge.errors import StepError
 from variantforge.stages.tokens import prove_supervision, tokenize_completion, tokenize_row
 from variantforge.stages.tokens.rows import runs_of
+from variantforge.stages.tokens.template import on_one_day
 
 TAGS = ("<think>", "</think>", "<|im_end|>", "<|im_start|>", "<tool_call>", "</tool_call>", "<|user|>", "<|end|>")
 ODD = ("\n", "\n\n", " ", "  ", "{{ messages }}", "{", "}", '"', "\\", "日本", "é", "🎉", "\u2028", "None", "[/INST]")
@@ -69,7 +70,7 @@ def test_an_answer_is_refused_or_stands_whole_behind_its_prompt(family: Family, 
         before, after = tokenize_completion(tokenizer, prompt, said, stop_ids=family.stop_ids(tokenizer))
     except StepError:
         return
-    whole = tokenizer.apply_chat_template([*prompt, *said], tokenize=False)
+    whole = tokenizer.apply_chat_template([*prompt, *said], tokenize=False, chat_template=on_one_day(family.text))
     text = str(tokenizer.decode(before + after, skip_special_tokens=False))
     assert whole.startswith(text.removesuffix("<|user|>"))
     assert "question:" in str(tokenizer.decode(before))

@@ -147,6 +147,12 @@ def test_what_the_template_refuses_is_told_in_its_own_words(tokenizer: Any) -> N
         learned(tokenizer, row(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello")))
 
 
+def test_a_base_without_a_template_is_told_of(tokenizer: Any) -> None:
+    tokenizer.chat_template = None
+    with pytest.raises(DataError, match="row 0123456789abcdef of 'chats' is a chat, and the base has no chat template"):
+        learned(tokenizer, CHAT)
+
+
 def test_templates_cannot_reach_out_of_their_sandbox(tokenizer: Any) -> None:
     tokenizer.chat_template = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
     with pytest.raises(DataError, match="refuses"):

@@ -41,8 +41,31 @@ def name_of(row: Row) -> str:
     return f"row {row.get('id', '?')}{source}"
 
 
+# Some templates write the day (Llama 3.2, gpt-oss). With it, equal steps would give other bytes tomorrow.
+_DAY = {"%Y": "2024", "%y": "24", "%m": "07", "%B": "July", "%b": "Jul", "%d": "26", "%A": "Friday", "%a": "Fri"}
+_TIME = {"%H": "12", "%M": "00", "%S": "00"}
+_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{- format"
+    + "".join(f" | replace('{mark}', '{value}')" for mark, value in (_DAY | _TIME).items())
+    + " -}}{%- endmacro -%}"
+)
+
+
+def on_one_day(template: str) -> str:
+    """The template with a clock that stands still, on 26 July 2024, the day that Llama's templates have by default."""
+    return _CLOCK + template if "strftime_now" in template else template
+
+
 def template_of(tokenizer: Tokenizer, chat: Chat) -> str:
-    return str(tokenizer.get_chat_template(tools=_tools(chat)))
+    """The template for a chat. Raises DataError when the tokenizer has none."""
+    try:
+        return on_one_day(str(tokenizer.get_chat_template(tools=_tools(chat))))
+    except ValueError as error:
+        raise DataError(
+            f"{chat.name} is a chat, and the base has no chat template",
+            why="Without one nobody knows how the model is to read turns.",
+            next="give the base a chat_template.jinja, take an instruct base, or train on text rows",
+        ) from error
 
 
 def render(tokenizer: Tokenizer, chat: Chat, *, prompt: bool = False) -> str:
@@ -52,9 +75,10 @@ def render(tokenizer: Tokenizer, chat: Chat, *, prompt: bool = False) -> str:
     """
     from jinja2 import TemplateError
 
-    messages = [dict(message) for message in chat.messages]
+    messages, template = [dict(message) for message in chat.messages], template_of(tokenizer, chat)
+    asked: dict[str, Any] = {"tokenize": False, "add_generation_prompt": prompt, "chat_template": template}
     try:
-        text = tokenizer.apply_chat_template(messages, _tools(chat), tokenize=False, add_generation_prompt=prompt)
+        text = tokenizer.apply_chat_template(messages, _tools(chat), **asked)
     except (TemplateError, TypeError, ValueError) as error:
         raise DataError(
             f"the chat template refuses {chat.name}",
