@@ -1,7 +1,7 @@
 """Rows of any known shape -> content of one of the kinds of canonical rows (``stages.rows``).
 
     preference            chosen, rejected, prompt?, input?, system?       answers, or whole conversations
-    unpaired_preference   completion, label, prompt?, input?, system?      an answer or a whole conversation, good or not
+    unpaired_preference   completion, label, prompt?, input?, system?      an answer or a conversation, good or not
     messages              messages: [{role, content}, ...]                 system, user, assistant and tool turns
     sharegpt              conversations: [{from, value}, ...], system?     human, gpt, function_call, observation, tool
     prompt_completion     prompt, completion                               texts, or lists of messages
