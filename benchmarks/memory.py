@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory [--only NAME ...] [--write-docs]
 
-Each case is trained twice, two optimizer steps each, in processes of their own (benchmarks/memory_step.py): once under
-a ledger of all tensors, once as ``vf apply`` does it while this process watches how much memory the other holds that no
-file stands behind. The prediction is the planner's own, from the base's config and headers. On CUDA the figures are
+Each case is trained for two optimizer steps in a process of its own (benchmarks/memory_step.py), under a ledger of all
+tensors, while this process watches how much memory the other holds. The
+prediction is the planner's own, from the base's config and headers. On CUDA the figures are
 those of torch's allocator. Prints a table, writes benchmarks/results/memory.json, and with --write-docs the table of
 docs/memory.md. Target: within 10 %.
 """
@@ -16,16 +16,13 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory_step import anonymous_bytes, step_of
+from benchmarks.memory_step import measured, step_of
 
 from variantforge.fsops import write_json, write_text
 from variantforge.plan.estimate.machine import Machine, this_machine
@@ -37,7 +34,6 @@ RESULTS = Path(__file__).parent / "results" / "memory.json"
 DOCS = Path(__file__).parents[1] / "docs" / "memory.md"
 BEGIN, END = "<!-- table: predicted against measured -->", "<!-- end of table -->"
 TARGET = 0.10
-_LOOK_EVERY_S = 0.005
 Case = Mapping[str, Any]
 
 
@@ -55,13 +51,13 @@ def decoder(kind: str, hidden: int, inner: int, layers: int, heads: int, kv: int
     }
 
 
-LLAMA = decoder("llama", 512, 1536, 8, 8, 4, 49152)
+LLAMA = decoder("llama", 512, 1536, 4, 8, 4, 49152)
 SMOL = decoder("llama", 576, 1536, 30, 9, 3, 49152)
-DEEP = decoder("llama", 512, 1536, 16, 8, 8, 2048)
-QWEN2 = decoder("qwen2", 768, 2048, 8, 12, 2, 8192)
-QWEN3 = decoder("qwen3", 384, 1024, 10, 6, 2, 49152, head_dim=64)
-MISTRAL = decoder("mistral", 640, 1792, 8, 10, 2, 16384, tie_word_embeddings=False, sliding_window=None)
-MOE = decoder("qwen3_moe", 384, 1024, 6, 8, 4, 2048, head_dim=64, moe_intermediate_size=256, num_experts=16,
+DEEP = decoder("llama", 512, 1536, 8, 8, 8, 2048)
+QWEN2 = decoder("qwen2", 768, 2048, 4, 12, 2, 8192)
+QWEN3 = decoder("qwen3", 384, 1024, 5, 6, 2, 49152, head_dim=64)
+MISTRAL = decoder("mistral", 640, 1792, 4, 10, 2, 16384, tie_word_embeddings=False, sliding_window=None)
+MOE = decoder("qwen3_moe", 384, 1024, 3, 8, 4, 2048, head_dim=64, moe_intermediate_size=256, num_experts=16,
               num_experts_per_tok=4, decoder_sparse_step=1, mlp_only_layers=[], norm_topk_prob=True)  # fmt: skip
 
 
@@ -71,24 +67,24 @@ def case(model: Case, rows: int, length: int, **more: Any) -> Case:
 
 
 CASES: dict[str, Case] = {
-    "llama lora": case(LLAMA, 1, 512),
-    "llama lora, ragged batch": case(LLAMA, 4, 512),
-    "llama lora, float32": case(LLAMA, 2, 384, bf16=False),
-    "llama lora, checkpointing": case(DEEP, 8, 512, activation_checkpointing=True),
-    "llama lora, long": case(DEEP, 2, 1024),
-    "llama lora, accumulation, q and v": case(DEEP, 4, 256, gradient_accumulation_steps=2,
+    "llama lora": case(LLAMA, 1, 384),
+    "llama lora, ragged batch": case(LLAMA, 4, 128),
+    "llama lora, float32": case(LLAMA, 2, 128, bf16=False),
+    "llama lora, checkpointing": case(DEEP, 4, 128, activation_checkpointing=True),
+    "llama lora, long": case(DEEP, 1, 768),
+    "llama lora, accumulation, q and v": case(DEEP, 2, 128, gradient_accumulation_steps=2,
                                               adapter={"target_modules": ["q_proj", "v_proj"], "r": 64}),
-    "llama qlora": case(LLAMA, 2, 512, adapter={"type": "qlora"}),
-    "llama full": case(DEEP, 2, 256, adapter={"type": "full"}),
-    "llama full, large vocabulary": case(LLAMA, 1, 256, adapter={"type": "full"}, gradient_accumulation_steps=2),
-    "llama full, adafactor, float32": case(DEEP, 2, 256, adapter={"type": "full"}, optim="adafactor", bf16=False),
-    "SmolLM2's shape, lora": case(SMOL, 1, 256),
-    "qwen2 lora, dropout": case(QWEN2, 4, 256, adapter={"dropout": 0.05}),
-    "qwen2 lora, packing": case(QWEN2, 2, 512, packing=True),
-    "qwen3 lora": case(QWEN3, 4, 384),
-    "qwen3 lora, eager attention": case(QWEN3, 2, 512, attention="eager"),
-    "mistral lora, untied": case(MISTRAL, 3, 384),
-    "mixture of experts, lora": case(MOE, 2, 256),
+    "llama qlora": case(LLAMA, 2, 128, adapter={"type": "qlora"}),
+    "llama full": case(DEEP, 2, 128, adapter={"type": "full"}),
+    "llama full, large vocabulary": case(LLAMA, 1, 128, adapter={"type": "full"}, gradient_accumulation_steps=2),
+    "llama full, adafactor, float32": case(DEEP, 1, 128, adapter={"type": "full"}, optim="adafactor", bf16=False),
+    "SmolLM2's shape, lora": case(SMOL, 1, 128),
+    "qwen2 lora, dropout": case(QWEN2, 3, 128, adapter={"dropout": 0.05}),
+    "qwen2 lora, packing": case(QWEN2, 2, 192, packing=True),
+    "qwen3 lora": case(QWEN3, 8, 128),
+    "qwen3 lora, eager attention": case(QWEN3, 1, 384, attention="eager"),
+    "mistral lora, untied": case(MISTRAL, 3, 128),
+    "mixture of experts, lora": case(MOE, 2, 128),
 }  # fmt: skip
 
 
@@ -97,46 +93,8 @@ def predict(one: Case, machine: Machine) -> Memory:
     return memory_of(shape_of_config(one["model"]), recipe_of(step, machine, attention=one.get("attention", "sdpa")))
 
 
-def measure(one: Case, machine: Machine) -> dict[str, int]:
-    """Peaks in bytes: ``tensors``, and ``process`` (of CUDA: what the allocator has reserved)."""
-    if machine.device == "cuda":
-        told = json.loads(run(one, "tensors")[0])
-        return {"tensors": told["tensors"], "process": told["reserved"]}
-    told, _ = run(one, "tensors")
-    before, peak = run(one, "rss")
-    return {
-        "tensors": json.loads(told)["tensors"],
-        "process": peak,
-        "libraries": json.loads(before)["before"],
-    }
-
-
-def run(one: Case, how: str) -> tuple[str, int]:
-    """The last line that the child printed, and the most memory it held."""
-    command = [sys.executable, "-m", "benchmarks.memory_step", json.dumps(one), how]
-    given = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    peak = 0
-    with tempfile.TemporaryFile("w+") as errors:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **given})
-        while child.poll() is None:
-            peak = max(peak, _held(child.pid))
-            time.sleep(_LOOK_EVERY_S)
-        out = child.communicate()[0]
-        if child.returncode:
-            errors.seek(0)
-            raise SystemExit(f"{json.dumps(one)}\n{errors.read()[-3000:]}")
-    return out.splitlines()[-1], peak
-
-
-def _held(process: int) -> int:
-    try:
-        return anonymous_bytes(process)
-    except OSError:
-        return 0
-
-
-def compare(name: str, machine: Machine) -> dict[str, Any]:
-    memory, measured = predict(CASES[name], machine), measure(CASES[name], machine)
+def compare(name: str, machine: Machine, measured: Mapping[str, int]) -> dict[str, Any]:
+    memory = predict(CASES[name], machine)
     return {
         "case": CASES[name],
         "parameters": shape_of_config(CASES[name]["model"]).parameters,
@@ -189,17 +147,14 @@ def write_docs(result: Mapping[str, Any]) -> None:
     write_text(DOCS, f"{before}{BEGIN}\n{lines}\n{END}{after}")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=list(CASES), help="these cases; the others keep their figures")
-    parser.add_argument("--write-docs", action="store_true", help="also the table of docs/memory.md")
-    asked, machine = parser.parse_args(), this_machine()
-    known = json.loads(RESULTS.read_text())["cases"] if RESULTS.exists() else {}
-    for name in asked.only:
-        known[name] = compare(name, machine)
-        one = known[name]
-        print(f"{name:36} {one['error']['tensors']:+7.1%} {one['error']['process']:+7.1%}  {one['moment']}", flush=True)
-    cases = {name: known[name] for name in CASES if name in known}
+def _known() -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(RESULTS.read_text())["cases"] if RESULTS.exists() else {}
+    return known
+
+
+def write_results(peaks: Mapping[str, Mapping[str, int]], machine: Machine) -> dict[str, Any]:
+    """What was measured so far, each beside what is predicted now."""
+    cases = {name: compare(name, machine, peaks[name]) for name in CASES if name in peaks}
     beside = [one["measured"]["process"] - one["measured"]["tensors"] for one in cases.values()]
     result = {
         "machine": machine_document(machine),
@@ -207,10 +162,23 @@ def main() -> int:
         "cases": cases,
     }
     write_json(RESULTS, result)
+    return result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=list(CASES), help="these cases; the others keep their figures")
+    parser.add_argument("--write-docs", action="store_true", help="also the table of docs/memory.md")
+    asked, machine = parser.parse_args(), this_machine()
+    peaks = {name: one["measured"] for name, one in _known().items() if one["case"] == CASES.get(name)}
+    for name in asked.only:
+        peaks[name] = measured(CASES[name])
+        write_results(peaks, machine)
+    result = write_results(peaks, machine)
     if asked.write_docs:
         write_docs(result)
     print(*table(result), summary(result), sep="\n")
-    worst = max(abs(one["error"][what]) for one in cases.values() for what in ("tensors", "process"))
+    worst = max(abs(one["error"][what]) for one in result["cases"].values() for what in ("tensors", "process"))
     return 0 if worst <= TARGET else 1
 
 

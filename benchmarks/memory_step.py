@@ -1,10 +1,9 @@
-"""One real training step in a process of its own, and how much memory it took: the child of benchmarks/memory.py.
+"""One real training step in a process of its own, and how much memory it took: what benchmarks/memory.py measures with.
 
-    python -m benchmarks.memory_step '{"model": {...}, "args": {...}}' rss|tensors
-
-``rss`` runs the train stage as ``vf apply`` does; the parent watches the process. ``tensors`` runs it under a ledger of
-every tensor storage that an operation reads or makes, the gradients' operations included; what an operation takes for
-itself alone is not in it. On CUDA both are read from torch's own allocator.
+The process is forked, as every step of ``vf apply`` is, from one that has imported the heavy libraries. ``train`` runs
+in it, under a ledger of every tensor storage that an operation reads or makes, the backward pass included (what an
+operation takes for itself alone is not in it); the parent watches how much memory it holds that no file stands behind.
+On CUDA the figures are those of torch's own allocator.
 """
 
 from __future__ import annotations
@@ -14,27 +13,55 @@ import os
 import random
 import sys
 import tempfile
+import time
+import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROWS = 24
+_LOOK_EVERY_S = 0.005
 _WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "runs", "into", "green", "woods", "before")
 Case = Mapping[str, Any]
 
 
-def main() -> None:
-    case, how = json.loads(sys.argv[1]), sys.argv[2]
+def measured(case: Case) -> dict[str, int]:
+    """Bytes: ``tensors`` at their peak, ``process`` at its, and ``libraries``, what that held before it began."""
+    import variantforge.run.heavy  # noqa: F401
+
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        if os.fork() == 0:  # building a model must leave no trace in this process
-            build(case, root / "base")
-            os._exit(0)
-        if os.wait()[1]:
-            raise SystemExit("the base could not be built")
+        forked(lambda: build(case, root / "base"))  # building a model must leave no trace in what is measured
         write_rows(case, root / "data")
-        print(json.dumps(train(case, root, how)), flush=True)
+        told, peak = forked(lambda: train(case, root))
+    return {"process": peak, **told}
+
+
+def forked(work: Callable[[], Any]) -> tuple[Any, int]:
+    """What ``work`` returns in a fork of this process, and the most memory that the fork held."""
+    ours, theirs = os.pipe()
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            os.write(theirs, json.dumps(work()).encode())
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(theirs)
+    peak, ended = 0, (0, 0)
+    while ended[0] == 0:
+        peak = max(peak, anonymous_bytes(child))
+        time.sleep(_LOOK_EVERY_S)
+        ended = os.waitpid(child, os.WNOHANG)
+    with os.fdopen(ours) as pipe:
+        told = pipe.read()
+    if ended[1]:
+        raise SystemExit("the measured process failed")
+    return json.loads(told), peak
 
 
 def build(case: Case, folder: Path) -> None:
@@ -78,22 +105,21 @@ def tokenizer_of(case: Case) -> Any:
 
 
 def write_rows(case: Case, folder: Path) -> None:
-    """Texts of different lengths, of which every batch holds one that is longer than ``max_length``."""
+    """Texts of different lengths, in tokens or in letters: every second one is longer than ``max_length``."""
     from variantforge.stages import rows
 
     dice, longest = random.Random(0), 2 * case["args"]["max_length"]
     made = []
     for number in range(ROWS):
-        words = longest if number % 2 else dice.randint(longest // 8, longest // 3)
+        words = longest if number % 2 else dice.randint(longest // 32, longest // 12)
         made.append(rows.make_row("words", {"text": " ".join(dice.choice(_WORDS) for _ in range(words))}))
     folder.mkdir()
     rows.write_rows(folder / "train.jsonl", made)
 
 
-def train(case: Case, root: Path, how: str) -> dict[str, Any]:
+def train(case: Case, root: Path) -> dict[str, int]:
     """Two optimizer steps of the train stage; the checkpoint after the first is written."""
     import torch
-    import trl  # noqa: F401  what the fork server of vf apply imports before a step begins
 
     from variantforge.stages.train.stage import STAGE
     from variantforge.step import Artifact, StepContext
@@ -106,16 +132,12 @@ def train(case: Case, root: Path, how: str) -> dict[str, Any]:
     context = StepContext(step=step_of(case), inputs=inputs, out=root / "out", scratch=root / "scratch")
     before = anonymous_bytes(os.getpid())
     if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
         STAGE.do(context)
-        return {"tensors": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
-    if how == "rss":
+        return {"tensors": torch.cuda.max_memory_allocated(), "process": torch.cuda.max_memory_reserved()}
+    mode = ledger_mode()
+    with mode:
         STAGE.do(context)
-        return {"before": before}
-    ledger = ledger_mode()
-    with ledger:
-        STAGE.do(context)
-    return {"before": before, "tensors": ledger.peak}
+    return {"tensors": mode.peak, "libraries": before}
 
 
 def step_of(case: Case) -> Any:
@@ -139,7 +161,11 @@ def _load_eager() -> None:
 
 def anonymous_bytes(process: int) -> int:
     """Memory of a process that no file stands behind: what cannot be taken back from it."""
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    for line in lines:
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
     return 0
@@ -183,7 +209,3 @@ def ledger_mode() -> Any:
             return gone
 
     return Ledger()
-
-
-if __name__ == "__main__":
-    main()

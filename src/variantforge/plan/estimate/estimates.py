@@ -25,6 +25,7 @@ from variantforge.step import Step
 _DECIDING = (
     "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "packing", "activation_checkpointing",
     "gradient_checkpointing", "optim", "bf16", "fp16", "max_completion_length", "max_prompt_length", "num_generations",
+    "precompute_ref_log_probs", "beta", "steps_per_generation",
 )  # fmt: skip
 LIMIT = "max_memory_gb"
 GB = 1_000_000_000
@@ -100,7 +101,7 @@ class Estimator:
         """The peak that a step would have with other arguments; None where unknown."""
         params = {**step.params, "args": {**step.params["args"], **args}}
         params["adapter"] = {**step.params["adapter"], **adapter}
-        estimate = self.of(replace(step, params=params))
+        estimate = self.of(Step(step.stage, step.version, step.method, params, step.inputs, step.pins, step.hints))
         return estimate.memory.peak if estimate.memory else None
 
     def recipe(self, step: Step) -> Recipe:

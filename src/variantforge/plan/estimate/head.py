@@ -36,12 +36,15 @@ def _compact(shape: Shape, recipe: Recipe) -> float:
 
 
 def _fused(shape: Shape, recipe: Recipe, trained: Trained) -> float:
-    """TRL's fused head, backward: a tile in the arithmetic's width, float32 gradients of the hidden states (and of the
-    head where it is trained). Without Triton the tile is folded by torch, with seven float32 copies and a mask of it.
+    """TRL's fused head, backward: a tile in the arithmetic's width (as wide as its buffer, however small the
+    vocabulary), float32 gradients of the hidden states, and of the head where it is trained.
+
+    Without Triton the tile is folded by torch, with seven float32 copies and a mask of it.
     """
     rows, columns = min(recipe.tokens, _TILE_TOKENS), min(shape.vocab, _TILE_VOCAB)
-    each = recipe.width if recipe.device == "cuda" else recipe.width + 7 * _FLOAT + 1
-    held = rows * columns * float(each) + recipe.tokens * shape.hidden * (2 * _FLOAT + recipe.width)
+    folding = 0 if recipe.device == "cuda" else rows * columns * (7 * _FLOAT + 1)
+    held = float(rows * _TILE_VOCAB * recipe.width + folding)
+    held += recipe.tokens * shape.hidden * (2 * _FLOAT + recipe.width)
     if recipe.base_width != recipe.width:
         held += recipe.width * columns * shape.hidden
     return held + (_FLOAT * shape.head_elements if trained.head else 0)

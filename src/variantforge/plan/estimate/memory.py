@@ -4,6 +4,7 @@ forward     all activations are there, and the head scores the last tile; gradie
 backward    the last layer is turned back: its working set, beside what the others kept
 update      gradients of everything, and what the optimizer needs for one step
 checkpoint  the optimizer's states once more, as they are written
+generation  of grpo: the keys and values of all answers being written
 """
 
 from __future__ import annotations
@@ -73,7 +74,15 @@ def memory_of(shape: Shape, recipe: Recipe) -> Memory:
         "update": {**resident, "gradients": gradients, "working set": working},
         "checkpoint": {**resident, "copy of optimizer states": resident["optimizer states"]},
     }
+    if recipe.method == "grpo":
+        moments["generation"] = {**resident, "cache of keys and values": _cache(shape, recipe)}
     return Memory(moments, PROCESS_BYTES[recipe.device], not shape.known)
+
+
+def _cache(shape: Shape, recipe: Recipe) -> float:
+    """Keys and values of all layers, for every answer that is written at once: those of one optimizer step."""
+    answers = recipe.rows * int(recipe.args.get("steps_per_generation") or recipe.accumulation)
+    return float(2 * shape.layers * shape.key * answers * recipe.length * recipe.base_width)
 
 
 def _elements(size: tuple[int, ...]) -> int:
@@ -127,10 +136,11 @@ def _kept(shape: Shape, recipe: Recipe, on: Trained) -> dict[str, float]:
 
 
 def _reference(shape: Shape, recipe: Recipe, on: Trained) -> dict[str, float]:
-    """A second copy of the base to compare with, where all weights are trained; with an adapter, the base itself is
-    it."""
-    if recipe.method in WITH_REFERENCE and recipe.full:
-        return {"reference model": float(recipe.base_width * shape.parameters)}
+    """A frozen copy of the base to compare with, where all weights are trained; with an adapter, the base itself is
+    it. None where its log-probabilities are worked out before the first step."""
+    idle = recipe.args.get("precompute_ref_log_probs") or (recipe.method == "grpo" and not recipe.args.get("beta"))
+    if recipe.method in WITH_REFERENCE and recipe.full and not idle:
+        return {"reference model": float((_BF16 if recipe.autocast else _FLOAT) * shape.parameters)}
     return {}
 
 
@@ -141,5 +151,5 @@ def _working(shape: Shape, recipe: Recipe, on: Trained) -> float:
         if not shape.experts
         else shape.experts_per_token * (2 * shape.expert_intermediate + shape.hidden)
     )
-    gradients = recipe.tokens * recipe.width * float(3 * widest + 2 * shape.hidden)
+    gradients = recipe.tokens * recipe.width * float(2 * widest)
     return gradients + (layer_bytes(shape, recipe, on) if recipe.checkpointing else 0.0)

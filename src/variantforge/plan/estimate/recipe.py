@@ -18,6 +18,7 @@ DEFAULT_OPTIM = "adamw_torch_fused"  # transformers 5, for torch 2.8 and later
 PAIRED = frozenset({"dpo", "orpo"})
 # Methods that compare with the base as it was: the base itself with its adapter off, or a second copy (full).
 WITH_REFERENCE = frozenset({"dpo", "kto", "grpo"})
+_ESTIMATED = frozenset({"sft", "continued", "dpo", "kto", "orpo", "grpo"})
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,14 @@ class Recipe:
 
 def recipe_of(step: Step, machine: Machine, longest: int | None = None, attention: str = "sdpa") -> Recipe:
     """``longest``: a bound on the tokens of the longest row, where the rows are known. Raises UnknownShape."""
+    if step.method not in _ESTIMATED:
+        raise UnknownShape(f"what {step.method} holds beside its base is not known here")
     adapter = AdapterSpec(**step.params["adapter"])
     args = effective_args(adapter, step.params["args"], METHODS.load(step.method)().defaults)
     bf16 = bool(args.get("bf16", not args.get("fp16") and machine.bf16))
     half = bf16 or bool(args.get("fp16"))
     length, packing = _length(args, longest), bool(args.get("packing"))
-    nf4 = adapter.type == "qlora" or getattr(adapter, "over_nf4", False)
-    base_width = 2 if nf4 or (bf16 and adapter.type != "full") else 4
+    base_width = 2 if adapter.over_nf4 or (bf16 and not adapter.over_float32) else 4
     return Recipe(
         method=step.method,
         adapter=adapter,
