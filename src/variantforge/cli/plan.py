@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +33,7 @@ from variantforge.errors import UsageError
 if TYPE_CHECKING:
     from variantforge.plan.build import Plan
     from variantforge.plan.explain import Decision
+    from variantforge.plan.oversampling import Reading
 
 CHANGES = 10  # exit code with --detailed-exitcode when something would run
 WORDS = ("reuse", "run", "blocked")
@@ -69,6 +70,7 @@ def plan(
     """
     from variantforge.cli.lock import look_at_lock, write_lock_state
     from variantforge.plan.explain import explain
+    from variantforge.plan.oversampling import readings
     from variantforge.store.journal import Journal
 
     out: Output = ctx.obj
@@ -79,6 +81,8 @@ def plan(
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
     estimates, refusal = estimated(opened, decisions)
+    to_run = [key for key, decision in decisions.items() if decision.word == "run"]
+    mixes = readings(opened.plan, opened.store, to_run)
     whole = until is None and not only
     hub = look_at_hub(opened, decisions, out, whole=whole, offline=offline) if isinstance(opened, Opened) else None
     changes = any(decision.word == "run" for decision in decisions.values()) or bool(hub and hub.writes)
@@ -86,10 +90,12 @@ def plan(
         parts = {"lock": lock, "hub": hub}
         told = {**document(opened, decisions), "estimates": estimates and estimates_document(opened.plan, estimates)}
         told |= {name: part.document for name, part in parts.items() if part}
+        told |= {"mixes": mixes_document(opened.plan, mixes)} if mixes else {}
         told |= {"error": error_document(refusal)} if refusal else {}
         out.json(told) if as_json else write_markdown(out, plan_markdown(told))
     else:
         write(out, opened.plan, decisions, everything)
+        write_mixes(out, opened.plan, mixes)
         if estimates:
             write_estimates(out, opened.plan, estimates)
         write_lock_state(out, lock, file)
@@ -116,6 +122,25 @@ def write(out: Output, plan: Plan, decisions: Mapping[str, Decision], everything
         ]
         out.table(rows)
     out.line(summary(decisions))
+
+
+def write_mixes(out: Output, plan: Plan, mixes: Mapping[str, Sequence[Reading]]) -> None:
+    """How often the rows of each source would be read."""
+    for key, told in mixes.items():
+        out.line((f"{plan.label(key)}:", "dim"), "; ".join(_reading(one) for one in told))
+
+
+def _reading(one: Reading) -> str:
+    if one.times is None:
+        return f"{one.source} is read as often as its share needs: known once its rows are read"
+    rows = f" ({one.rows:,} rows, {round(one.rows * one.times):,} in all)" if one.rows is not None else ""
+    return f"{one.source} is read {one.times:.3g} times{rows}"
+
+
+def mixes_document(plan: Plan, mixes: Mapping[str, Sequence[Reading]]) -> list[dict[str, Any]]:
+    return [
+        {"key": key, "label": plan.label(key), "sources": [vars(one) for one in told]} for key, told in mixes.items()
+    ]
 
 
 def summary(decisions: Mapping[str, Decision]) -> str:

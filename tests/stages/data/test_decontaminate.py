@@ -192,7 +192,7 @@ def test_rows_that_hit_are_dropped_and_told_item_by_item(tmp_path: Path) -> None
     mixed = bench.mix()
     assert mixed.facts["train"] == 40
     assert mixed.facts["contamination"] == {
-        "./suite.jsonl": {"items": 3, "not_looked_for": 1, "hit": 2, "share": 0.666667, "rows": 3}
+        "./suite.jsonl": {"items": 3, "not_looked_for": 1, "hit": 2, "share": 0.666667, "rows": 3, "dropped": True}
     }
     report = json.loads((mixed.path / "contamination.json").read_text())
     assert [(one["item"], one["rows"], one["how"], one["share"]) for one in report["items"]] == [

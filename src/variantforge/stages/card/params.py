@@ -37,7 +37,7 @@ def variant_params(desk: Desk, name: str) -> dict[str, Any]:
         "base": base_params(desk, name),
         "terms": terms_params(desk, name),
         "parent": _parent(family, name),
-        "data": {"by": variant.data.by, "sources": _sources(family, name)},
+        "data": {"by": "epochs" if variant.data.epochs else variant.data.by, "sources": _sources(family, name)},
         "train": train_params(variant.train),
         "evaluations": {name: evaluation.evaluator for name, evaluation in family.evaluate.items()},
     }

@@ -59,7 +59,7 @@ def drop_contaminated(pool: Pool, rules: Mapping[str, Any]) -> dict[str, Any]:
             found = f"{facts['hit']:,} of {facts['items']:,} items ({facts['share']:.1%}) in {facts['rows']:,} rows"
             done = ", which were dropped" if spec.on_hit == "drop" else ""
             pool.context.note(f"{name}: {found}{done}")
-    return report.facts
+    return {name: {**facts, "dropped": spec.on_hit == "drop"} for name, facts in report.facts.items()}
 
 
 def refuse_contaminated(report: Report, spec: DecontaminateSpec, rows: int) -> None:
