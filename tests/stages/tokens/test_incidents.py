@@ -39,8 +39,9 @@ def test_a_mask_of_zeros_alone(llama: Any, stops: list[int], clean: Tokens) -> N
         prove_supervision(llama, ROW, Tokens(clean.ids, [False] * len(clean.ids)), stops)
 
 
-def test_a_stop_token_outside_the_mask(llama: Any, stops: list[int], clean: Tokens) -> None:
-    end = runs_of(clean.supervised)[-1][1]
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_stop_token_outside_the_mask(llama: Any, stops: list[int], clean: Tokens, turn: int) -> None:
+    end = runs_of(clean.supervised)[turn][1]
     mask = [learned and place != end - 1 for place, learned in enumerate(clean.supervised)]
     with pytest.raises(StopTokenNotSupervised):
         prove_supervision(llama, ROW, Tokens(clean.ids, mask), stops)

@@ -106,8 +106,9 @@ def prove_turn(
     """
     before, learned = decode(tokenizer, prompt[-_LOOK_BACK:]), decode(tokenizer, answer)
     last = place == chat.turns()[-1]
-    lead = _lead(squeeze(learned), chat.messages[place], last)
-    if lead is None:
+    if not any(
+        _holds(squeeze(learned), pieces, chat.messages[place]) for pieces in _pieces(chat.messages[place], last)
+    ):
         content = str(chat.messages[place].get("content") or "")
         raise wrong_span(chat.name, f"supervised: {_short(learned)}; message {place + 1}: {_short(content)}")
     if outline is None or place not in outline.starts:
@@ -119,23 +120,17 @@ def prove_turn(
         raise wrong_span(chat.name, f"more or less than message {place + 1} is supervised: {_short(learned)}")
 
 
-def _lead(learned: str, message: Message, last: bool) -> str | None:
-    """What stands before the answer in ``learned``; None when it does not hold all of the message, in order."""
-    for pieces in (list(filter(None, pieces)) for pieces in _pieces(message, last)):
-        if not pieces:
-            return learned if _TAGS.fullmatch(learned) else None
-        rest, lead = learned, None
-        for piece in pieces:
-            head, found, tail = rest.partition(piece)
-            if not found:
-                break
-            lead, rest = head if lead is None else lead, tail
-        else:
-            if message.get("tool_calls") or not rest:
-                return lead or ""
-            if learned.endswith(pieces[-1]):
-                return learned[: -len(pieces[-1])]
-    return None
+def _holds(learned: str, pieces: Sequence[str], message: Message) -> bool:
+    """Whether ``learned`` holds all pieces in order, and nothing behind them but the end of a tool call."""
+    pieces, at = [piece for piece in pieces if piece], 0
+    for piece in pieces:
+        found = learned.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    if not pieces:
+        return _TAGS.fullmatch(learned) is not None
+    return bool(message.get("tool_calls")) or learned.endswith(pieces[-1])
 
 
 def _pieces(message: Message, last: bool) -> Iterator[list[str]]:

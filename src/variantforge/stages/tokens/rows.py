@@ -135,8 +135,11 @@ def ends_otherwise(tokenizer: Tokenizer, chat: Chat, place: int, stop_ids: Colle
     """
     if place == len(chat.messages) - 1:
         return False
-    outline = outline_of(tokenizer, chat.until(place + 1))
-    return outline is not None and any(id in stop_ids for id in encode(tokenizer, outline.around[-1]).ids)
+    now, as_the_last = outline_of(tokenizer, chat), outline_of(tokenizer, chat.until(place + 1))
+    if now is None or as_the_last is None or place not in now.starts:
+        return False
+    ends = [encode(tokenizer, text).ids for text in (now.around[now.last(place) + 1], as_the_last.around[-1])]
+    return [not set(stop_ids).isdisjoint(ids) for ids in ends] == [False, True]
 
 
 def runs_of(supervised: Sequence[bool]) -> list[Span]:
