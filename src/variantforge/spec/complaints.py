@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from variantforge.registry import near
+from variantforge.spec.adapter_types import config_fields
 from variantforge.spec.family import AdapterSpec, DefaultsSpec, FamilySpec, TrainSpec, VariantSpec
 from variantforge.spec.form import Model, description_of, home_of, keys_of, section_at
 from variantforge.spec.owned_args import owned
@@ -150,6 +151,8 @@ def _unknown_key(path: KeyPath, places: Places) -> str:
     if hint:
         return f"unknown key.{hint}"
     section, name = section_at(path[:-1], places.root.value), str(path[-1])
+    if section is AdapterSpec and name in config_fields("lora")[1]:
+        return "unknown key. It is a field of PEFT's LoraConfig: put it under args."
     if section in _ARGS and name in trainer_arguments("sft") and not owned(name):
         return f"unknown key. It is an argument of TRL: put it under {_ARGS[section]}."
     home = home_of(path)

@@ -223,6 +223,12 @@ class AdapterSpec(Section):
         return self.type == "qlora" or self.quantize_base == "nf4"
 
     @property
+    def over_float32(self) -> bool:
+        """Whether the base is held in float32: all of it is trained, or updates are computed from its own weights, and
+        what bf16 cuts off would be a part of them."""
+        return not self.over_nf4 and (not self.is_lora or self.rewrites_base)
+
+    @property
     def init(self) -> Any:
         """PEFT's init_lora_weights."""
         return self.init_of(self.type, self.args)

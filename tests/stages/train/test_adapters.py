@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.stages.train.lab import Lab
 from tests.tiny_mixtures import tiny_mixture
 from variantforge.errors import EmptyAdapter, ExpertsUntrained, MergeError, TrainError, UnmatchedTargets, WrongBase
 from variantforge.spec.adapter_types import FULL, LORA_FAMILY, known_types
-from variantforge.stages.train.adapters import saving
+from variantforge.stages.train.adapters import prove_adapter, saving
 from variantforge.step import Artifact
 
 HARD = {"learning_rate": 2e-2, "max_steps": 3, "gradient_accumulation_steps": 1, "packing": False}
@@ -40,13 +41,18 @@ UNFIT = {
     "adamss": "wants scikit-learn",
     "trainable_tokens": "trains rows of an embedding that is tied to the head",
 }
-FAST = ("dora", "rslora", "pissa", "ia3")
+FAST = ("dora", "pissa", "ia3")
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Lab:
     root = tmp_path_factory.mktemp("adapters")
     return Lab(root, loud(tiny_llama, root / "llama"))
+
+
+@pytest.fixture(scope="module")
+def plain(lab: Lab) -> Artifact:
+    return lab.train(lab.step({"r": 4}, **HARD), "plain")
 
 
 def made(lab: Lab, adapter: dict[str, Any], place: str, **args: Any) -> tuple[Artifact, Artifact]:
@@ -199,11 +205,10 @@ def test_three_generations_of_three_types_each_stand_on_the_merged_one_before(la
         parents.append(merged)
 
 
-def test_a_base_that_is_not_the_one_trained_on_is_refused(lab: Lab, tmp_path: Path) -> None:
+def test_a_base_that_is_not_the_one_trained_on_is_refused(lab: Lab, plain: Artifact, tmp_path: Path) -> None:
     """Of the same shape, so that nothing but its bytes can tell."""
     from safetensors.torch import load_file, save_file
 
-    trained = lab.train(lab.step({"r": 4}, **HARD), "wrong-base")
     other = tmp_path / "model"
     shutil.copytree(lab.base.path / "model", other)
     tensors = load_file(other / "model.safetensors")
@@ -211,7 +216,7 @@ def test_a_base_that_is_not_the_one_trained_on_is_refused(lab: Lab, tmp_path: Pa
     save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
     stranger = Lab(tmp_path / "lab", other)
     with pytest.raises(WrongBase, match="trained on another base"):
-        merge(stranger, trained)
+        merge(stranger, plain)
 
 
 def test_an_adapter_that_was_put_in_the_place_of_another_is_refused(lab: Lab, tmp_path: Path) -> None:
@@ -250,6 +255,34 @@ def test_a_run_that_moves_nothing_is_an_error_under_every_type(lab: Lab, type: s
         lab.train(
             lab.step({"type": type, "r": 4} if type != "loha" else {"type": type}, learning_rate=0.0, max_steps=1)
         )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda name, tensor: tensor[:0], r"not whole: .*q_proj\.lora_A\.weight is not in it"),
+        (lambda name, tensor: None, r"not whole: model\.layers\.1\.self_attn\.q_proj is not in it"),
+        (lambda name, tensor: None if "lora_A" in name else tensor, "not whole: .*self_attn.q_proj is not in it"),
+        (lambda name, tensor: tensor / 0, "numbers that are not finite"),
+    ],
+)
+def test_an_adapter_that_was_saved_in_parts_is_found(
+    plain: Artifact, tmp_path: Path, spoil: Callable[[str, Any], Any], message: str
+) -> None:
+    """As a save from several devices leaves it: empty tensors, or none, for what lay elsewhere."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "adapter"
+    shutil.copytree(plain.path / "adapter", folder)
+    weights = folder / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    for name in [name for name in tensors if "layers.1.self_attn.q_proj" in name]:
+        spoiled = spoil(name, tensors.pop(name))
+        tensors |= {} if spoiled is None else {name: spoiled}
+    save_file(tensors, weights)
+    prove_adapter(plain.path / "adapter", plain.facts["matched_modules"])
+    with pytest.raises(EmptyAdapter, match=message):
+        prove_adapter(folder, plain.facts["matched_modules"])
 
 
 @pytest.mark.parametrize(

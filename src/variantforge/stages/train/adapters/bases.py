@@ -15,15 +15,10 @@ if TYPE_CHECKING:
 
 
 def load_base(folder: Path, adapter: AdapterSpec, device: str, *, bf16: bool) -> Module:
-    """NF4 where the adapter says so; bf16 under LoRA (float32 where asked for); else float32.
-
-    Types that compute their updates from the base's own weights (pissa, dora's kin, rotations, ...) get them in
-    float32: what bf16 cuts off would be a part of the update.
-    """
+    """NF4 or float32 as the adapter wants it, else bf16 (float32 where that is asked for)."""
     if adapter.over_nf4:
         return load_nf4(folder, device)
-    half = bf16 and adapter.type in ("lora", "rslora", "dora") and not adapter.rewrites_base
-    model = load_model(folder, dtype="bfloat16" if half else "float32")
+    model = load_model(folder, dtype="bfloat16" if bf16 and not adapter.over_float32 else "float32")
     return model.to(device)
 
 

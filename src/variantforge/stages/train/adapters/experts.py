@@ -29,7 +29,7 @@ def expert_tensors(model: Module) -> dict[str, int]:
     return {
         plain(f"{path}.{name}"): parameter.numel()
         for path, name, parameter in base_parameters(model)
-        if parameter.dim() == 3 and not name.startswith("default") and not isinstance(modules[path], _ConvNd)
+        if parameter.dim() == 3 and not isinstance(modules[path], _ConvNd)
     }
 
 

@@ -39,10 +39,12 @@ def plain(name: str) -> str:
 def base_parameters(model: Module) -> Iterator[tuple[str, str, Any]]:
     """(name of the module, name of the parameter, parameter) of all that the base brought; what is trained in full
     stands here once, as it was."""
+    adapters = getattr(model, "peft_config", {}).keys()  # PEFT's names of adapters are names of modules, too
     for path, module in model.named_modules():
-        if ".default" not in path:  # PEFT's own name for the adapter
+        if adapters.isdisjoint(path.split(".")):
             for name, parameter in module.named_parameters(recurse=False):
-                yield path, name, parameter
+                if name not in adapters:
+                    yield path, name, parameter
 
 
 def adapted(model: Module) -> Iterator[tuple[str, Any]]:

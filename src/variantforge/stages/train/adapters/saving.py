@@ -56,7 +56,8 @@ def save_adapter(model: Any, folder: Path, base_name: str) -> None:
     """Writes a PEFT adapter folder that names its base by ``base_name`` and holds no path of this machine; beside it,
     what the model says (see ``witness``). Raises EmptyAdapter when training has moved nothing."""
     with quiet():
-        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+        # of several adapters (a method's reference is one) only this one is trained
+        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
         write_witness(model, folder.parent, _precision(model))
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's own card names the folder of the base
     config = json.loads((folder / CONFIG).read_text())
@@ -135,8 +136,9 @@ def prove_adapter(folder: Path, matched: Iterable[str]) -> None:
 
 
 def _is_in(module: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Experts in one tensor are named by their parameter; PEFT saves them under their module."""
-    starts = tuple(f"base_model.model.{name}." for name in (module, module.rpartition(".")[0]))
+    """Experts in one tensor are named by their parameter; PEFT saves them under their module, once or twice."""
+    around = f"base_model.model.{module.rpartition('.')[0]}"
+    starts = (f"base_model.model.{module}.", f"{around}.lora_", f"{around}.base_layer.")
     return any(name.startswith(starts) for name in tensors)
 
 
