@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from variantforge.fsops import free_bytes
 from variantforge.hashing import canonical_json
@@ -52,6 +52,14 @@ class Estimate:
         return self.memory is not None and self.limit_bytes is not None and self.memory.peak > self.limit_bytes
 
 
+class Sizes(NamedTuple):
+    """What trainings that differ in nothing that decides have in common."""
+
+    memory: Memory
+    disk_bytes: float
+    scratch_bytes: float
+
+
 @dataclass
 class Estimator:
     """Estimates the trainings of one plan. ``machine`` is where they would run."""
@@ -59,7 +67,7 @@ class Estimator:
     plan: Plan
     store: Found
     machine: Machine = field(default_factory=this_machine)
-    _memories: dict[tuple[object, ...], Memory] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], Sizes] = field(default_factory=dict)
 
     def of(self, step: Step) -> Estimate:
         """Of a train step."""
@@ -74,15 +82,15 @@ class Estimator:
         rows, shape = self._rows(step), self.shape(step)
         longest = rows.longest if rows else None
         recipe = recipe_of(step, self.machine, longest)
-        memory = self._memory(shape, step, longest)
+        sizes = self._sizes(shape, step, longest)
         seconds, why = self._seconds(step, shape, recipe, rows)
         return replace(
             empty,
-            memory=memory,
+            memory=sizes.memory,
             seconds=seconds,
             why_no_time=why,
-            disk_bytes=disk.trained_bytes(shape, recipe),
-            scratch_bytes=disk.checkpoint_bytes(shape, recipe),
+            disk_bytes=sizes.disk_bytes,
+            scratch_bytes=sizes.scratch_bytes,
             longest=longest,
         )
 
@@ -90,12 +98,14 @@ class Estimator:
         """Of the base that a step rests on. Raises UnknownShape."""
         return shape_of_base(base_step(self.plan, step), self.store)
 
-    def _memory(self, shape: Shape, step: Step, longest: int | None) -> Memory:
+    def _sizes(self, shape: Shape, step: Step, longest: int | None) -> Sizes:
         args = {name: step.params["args"][name] for name in _DECIDING if name in step.params["args"]}
         asked = (id(shape), step.method, canonical_json([step.params["adapter"], args]), longest)
-        if asked not in self._memories:
-            self._memories[asked] = memory_of(shape, recipe_of(step, self.machine, longest))
-        return self._memories[asked]
+        if asked not in self._known:
+            recipe = recipe_of(step, self.machine, longest)
+            on_disk = disk.trained_bytes(shape, recipe), disk.checkpoint_bytes(shape, recipe)
+            self._known[asked] = Sizes(memory_of(shape, recipe), *on_disk)
+        return self._known[asked]
 
     def with_edits(self, step: Step, args: Mapping[str, Any], adapter: Mapping[str, Any]) -> int | None:
         """The peak that a step would have with other arguments; None where unknown."""

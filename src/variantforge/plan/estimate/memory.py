@@ -121,10 +121,12 @@ def _optimizer(shape: Shape, on: Trained, recipe: Recipe) -> dict[str, float]:
 
 
 def _casts(shape: Shape, recipe: Recipe, on: Trained) -> float:
-    """Autocast keeps a cast of every float32 weight that is trained, from its first use to the end of the backward."""
+    """Casts that autocast makes of float32 weights, and that are kept for the backward pass: of adapters, and of the
+    base's layers where it is held in float32."""
     if not recipe.autocast:
         return 0.0
-    return float(recipe.width * (shape.linear_elements + shape.expert_elements if recipe.full else on.parameters))
+    base = shape.linear_elements + shape.expert_elements if recipe.base_width > recipe.width else 0
+    return float(recipe.width * (base if recipe.full else base + on.parameters))
 
 
 def _kept(shape: Shape, recipe: Recipe, on: Trained) -> dict[str, float]:

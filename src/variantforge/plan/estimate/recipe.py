@@ -51,7 +51,7 @@ class Recipe:
 
     @property
     def nf4(self) -> bool:
-        return self.adapter.type == "qlora" or getattr(self.adapter, "over_nf4", False)
+        return self.adapter.over_nf4
 
     @property
     def masked(self) -> bool:
