@@ -53,12 +53,19 @@ def test_progress_tells_margins_and_accuracies(lab: Lab, trained: Artifact) -> N
 
 @pytest.mark.parametrize("adapter", [{"type": "full"}, {"type": "qlora"}, {"type": "pissa"}])
 def test_whatever_is_trained_the_loss_starts_at_ln_2(lab: Lab, adapter: dict[str, Any]) -> None:
+    from safetensors.torch import load_file
+
     if adapter["type"] == "qlora":
         pytest.importorskip("bitsandbytes")
     trained = lab.train(lab.step(adapter, method="dpo", max_steps=2), adapter["type"])
     trace = losses(trained)
     assert trace[0] == pytest.approx(math.log(2), abs=2e-3)
     assert trace[-1] < trace[0]
+    if adapter["type"] == "full":
+        return
+    tensors = load_file(trained.path / "adapter" / "adapter_model.safetensors")
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"torch.float32"}
+    assert not any(".ref." in name for name in tensors)
 
 
 # --- the very tokens ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from tests.stages.train.judged import batches, labelled, loss_of, made, pairs, stir
 from tests.stages.train.lab import IM_END, Lab, losses, sums
-from variantforge.errors import WrongRows
+from variantforge.errors import OutOfMemory, WrongRows
 from variantforge.stages.models import quiet
 from variantforge.stages.train.kto import mismatched, tell_balance
 from variantforge.step import Artifact
@@ -148,6 +148,11 @@ def test_answers_out_of_balance_are_told_with_the_weights_that_make_up(
     notes: list[str] = []
     tell_balance(notes.append, [True] * good + [False] * bad, Config)
     assert [told in note for note in notes] == [True] * bool(told)
+
+
+def test_a_batch_that_memory_has_brought_down_to_one_answer_is_refused(lab: Lab) -> None:
+    with pytest.raises(OutOfMemory, match="two answers at a time"):
+        made(lab, "kto", per_device_train_batch_size=1)
 
 
 def test_rows_without_a_label_are_refused_by_name(tmp_path: Path, tiny_llama: Path) -> None:

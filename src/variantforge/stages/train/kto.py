@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from variantforge.errors import OutOfMemory
 from variantforge.stages.train.method import Needs
 from variantforge.stages.train.pairs import Counts, LearnedOnly, Side, columns, tokenize_side
 from variantforge.stages.train.preference import (
@@ -70,6 +71,7 @@ class Kto:
     def dataset(self, training: Training, counts: Counts) -> Any:
         """The answers as tokens, proven, in the order they are trained. Raises WrongRows, NoSupervisedTokens, ..."""
         config = training.config
+        require_company(config)
         rows = list(read_answers(training, counts, self.rows))
         counts.tell(training.context.note, config.max_length, len(rows))
         tell_balance(training.context.note, [row["label"] for row in rows], config)
@@ -88,6 +90,16 @@ class Kto:
             lambda **models: training.trainer(
                 KTOTrainer, dataset, careful=LabelledTrainer, data_collator=collator(training), **models
             ),
+        )
+
+
+def require_company(config: Any) -> None:
+    """Raises OutOfMemory for batches of one: while planning they are refused, so memory has brought them about."""
+    if measures_drift(config.loss_type) and config.per_device_train_batch_size == 1:
+        raise OutOfMemory(
+            "memory does not suffice for two answers at a time, and kto compares the answers of a batch",
+            why="With a single answer its measure of how far the model has moved would be that answer's own reward.",
+            next="set train.args: {activation_checkpointing: true}, lower max_length, or take adapter: {type: qlora}",
         )
 
 
