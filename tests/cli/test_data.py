@@ -111,6 +111,26 @@ def test_a_check_of_what_would_stop_a_training_ends_with_1(vf: Vf, family: Path,
     assert vf("data", "check", "nice", odd).code == 0
 
 
+def test_a_check_tells_which_suites_are_in_the_rows(vf: Vf, family: Path) -> None:
+    question = "What is the sum of the first seven numbers that stand in this very long line of numbers"
+    write_jsonl(family.parent / "suite.jsonl", [{"id": "sum", "question": question}])
+    write_jsonl(family.parent / "leak.jsonl", [*[chat(f"q{n}", f"a{n}") for n in range(30)], chat(question, "28")])
+    text = FAMILY.replace("./chat.jsonl", "./leak.jsonl").replace("fraction: 0.2", "fraction: 0.1")
+    leak = family.parent / "leak.yaml"
+    leak.write_text(f"{text}data_policy: {{decontaminate: {{against: [./suite.jsonl]}}}}\n")
+    assert "  suite ./suite.jsonl: 1 of 1 items found in 1 rows, dropped\n" in vf("data", "check", "nice", leak).out
+
+
+def test_a_plan_tells_how_often_rows_would_be_read(vf: Vf, family: Path) -> None:
+    vf("data", "check", "nice", family)  # the rows are counted now
+    more = family.parent / "more.yaml"
+    more.write_text(FAMILY.replace("{chat: 2}", "{chat: 3}"))
+    assert "data nice mix: chat is read 3 times (28 rows, 84 in all)\n" in vf("plan", more, "--until", "data").out
+    (mix,) = json.loads(vf("plan", more, "--until", "data", "--json").out)["mixes"]
+    assert mix["sources"] == [{"source": "chat", "rows": 28, "times": 3.0}]
+    assert "is read" not in vf("plan", family, "--until", "data", "--only", "nice").out
+
+
 @pytest.mark.parametrize(
     ("text", "seen"),
     [("a\tb\n", "a⇥b↵\n"), ("  a b  ", "··a b··"), ("a  b", "a ·b"), ("a\r\n", "a␍↵\n"), ("", ""), ("   ", "···")],

@@ -70,7 +70,6 @@ def plan(
     """
     from variantforge.cli.lock import look_at_lock, write_lock_state
     from variantforge.plan.explain import explain
-    from variantforge.plan.oversampling import readings
     from variantforge.store.journal import Journal
 
     out: Output = ctx.obj
@@ -81,8 +80,7 @@ def plan(
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
     estimates, refusal = estimated(opened, decisions)
-    to_run = [key for key, decision in decisions.items() if decision.word == "run"]
-    mixes = readings(opened.plan, opened.store, to_run)
+    mixes = _mixes(opened, decisions)
     whole = until is None and not only
     hub = look_at_hub(opened, decisions, out, whole=whole, offline=offline) if isinstance(opened, Opened) else None
     changes = any(decision.word == "run" for decision in decisions.values()) or bool(hub and hub.writes)
@@ -122,6 +120,17 @@ def write(out: Output, plan: Plan, decisions: Mapping[str, Decision], everything
         ]
         out.table(rows)
     out.line(summary(decisions))
+
+
+def _mixes(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> dict[str, list[Reading]]:
+    """How often rows would be read, of the mixes that would be made."""
+    steps = opened.plan.steps
+    to_make = [key for key, decision in decisions.items() if decision.word == "run" and steps[key].method == "mix"]
+    if not to_make:
+        return {}
+    from variantforge.plan.oversampling import readings
+
+    return readings(opened.plan, opened.store, to_make)
 
 
 def write_mixes(out: Output, plan: Plan, mixes: Mapping[str, Sequence[Reading]]) -> None:

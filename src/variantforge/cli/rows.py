@@ -85,6 +85,9 @@ def write_check(out: Output, name: str, facts: Mapping[str, Any], found: Statist
     left = f" and {near['train'] + near['heldout']:,} near" if near else ""
     there = f"{found.near_duplicates:,} near ones ({found.near:g}) among {counted(found.read, 'row')}"
     out.line(f"  duplicates: {facts.get('duplicates', 0):,} equal{left} dropped; {there}")
+    for suite, hits in facts.get("contamination", {}).items():
+        done = f" in {hits['rows']:,} rows, {'dropped' if hits['dropped'] else 'kept'}" if hits["hit"] else ""
+        out.line(f"  suite {suite}: {hits['hit']:,} of {hits['items']:,} items found{done}")
     odd = {**found.found, **{f"{token} in texts": rows for token, rows in found.control_tokens.items()}}
     out.table(
         [(f"{rows:,}", what, f"e.g. {', '.join(_examples(found, what))}") for what, rows in odd.items()], right=(0,)

@@ -26,22 +26,17 @@ class Reading:
 
 
 def readings(plan: Plan, store: Shelf, keys: Iterable[str]) -> dict[str, list[Reading]]:
-    """Key of a mix step -> its sources, for those of ``keys`` in which rows are, or may be, read more than once, or
-    whose family file says how often."""
-    found = {key: _readings(plan, store, plan.steps[key]) for key in keys if _is_mix(plan.steps[key])}
+    """Key -> sources, for those of ``keys`` (of mix steps) in which rows are, or may be, not read just once."""
+    found = {key: _readings(plan, store, plan.steps[key]) for key in keys}
     return {key: told for key, told in found.items() if told}
-
-
-def _is_mix(step: Step) -> bool:
-    return step.stage == "data" and step.method == "mix"
 
 
 def _readings(plan: Plan, store: Shelf, step: Step) -> list[Reading]:
     spec = MixSpec(**step.params["data"])
-    sizes = {name: _rows(plan, store, step.inputs[name]) for name in spec.sources}
-    told = list(_told(spec, sizes))
-    may_repeat = spec.epochs or spec.stopping_strategy == "all_exhausted"
-    return told if may_repeat and any(one.times is None or one.times != 1.0 for one in told) else []
+    if not spec.epochs and spec.stopping_strategy == "first_exhausted":
+        return []  # no row is repeated
+    told = list(_told(spec, {name: _rows(plan, store, step.inputs[name]) for name in spec.sources}))
+    return told if any(one.times is None or one.times != 1.0 for one in told) else []
 
 
 def _told(spec: MixSpec, sizes: dict[str, int | None]) -> Iterator[Reading]:
