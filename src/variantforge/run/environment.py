@@ -33,6 +33,7 @@ EXTRAS = {
     "qlora": "adapters of type qlora, the format nf4",
     "gguf": "the formats gguf:...",
     "evaluate": "measuring GGUF files",
+    "rewards": "the reward json_valid with a schema",
 }
 LOW_DISK_BYTES = 5e9  # a 135M family takes about 2 GB, and a disk that fills up stops an apply
 HUB = "https://huggingface.co"

@@ -61,16 +61,41 @@ _OWNED_GROUPS = {
 }
 
 _GENERATES = "answers are generated in the evaluate stage, of the files that ship: see 'evaluate'"
+_SAMPLES = "some answers of every step are always kept, with their rewards: see completions.jsonl"
 _DECODER = "the models trained here are decoders alone"
+_TEACHER = "variantforge pins the teacher and loads it itself: see 'train.teacher'"
+_PRINTED = "answers of the student are not printed; how long they are stands in events.jsonl"
 
 # What only one method's config class has, or what cannot work with it.
 OWNED_BY_METHOD = {
+    "distill": {
+        "teacher_model_name_or_path": _TEACHER,
+        "teacher_model_revision": _TEACHER,
+        "teacher_model_init_kwargs": _TEACHER,
+        "chat_template_kwargs": _TEMPLATE,
+        "max_tool_calling_iterations": "the student is offered no tools that could be called while it is trained",
+        "log_completions": _PRINTED,
+        "log_unique_prompts": _PRINTED,
+        "num_completions_to_print": _PRINTED,
+    },
     "dpo": {"padding_free": "TRL's DPOTrainer has no batches without padding at present, and would pad all the same"},
     "orpo": {
         "generate_during_eval": _GENERATES,
         "is_encoder_decoder": _DECODER,
         "max_completion_length": f"it is for encoder-decoders, and {_DECODER}: see max_length",
         "padding_value": _TEMPLATE,
+    },
+    "grpo": {
+        "reward_weights": "each reward has its weight beside it: see 'train.rewards'",
+        "log_completions": _SAMPLES,
+        "log_completions_hub_repo": _SAMPLES,
+        "log_multimodal": _SAMPLES,
+        "log_unique_prompts": _SAMPLES,
+        "num_completions_to_print": _SAMPLES,
+        "num_generations_eval": _EVALUATION,
+        "use_transformers_paged": "TRL has renamed it: use_transformers_continuous_batching",
+        "vllm_importance_sampling_cap": "TRL has renamed it: vllm_importance_sampling_clip_max",
+        "max_tool_calling_iterations": "the model is offered no tools that could be called while it is trained",
     },
 }
 

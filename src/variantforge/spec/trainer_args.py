@@ -28,6 +28,8 @@ TRAINER_CONFIGS = {
     "dpo": "trl:DPOConfig",
     "kto": "trl:KTOConfig",
     "orpo": "trl.experimental.orpo:ORPOConfig",
+    "distill": "trl:DistillationConfig",
+    "grpo": "trl:GRPOConfig",
 }
 
 Annotation = Field

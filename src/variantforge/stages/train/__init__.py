@@ -14,6 +14,8 @@ METHODS: Registry[type[Method]] = Registry(
         "dpo": "variantforge.stages.train.dpo:Dpo",
         "kto": "variantforge.stages.train.kto:Kto",
         "orpo": "variantforge.stages.train.orpo:Orpo",
+        "distill": "variantforge.stages.train.distill:Distill",
+        "grpo": "variantforge.stages.train.grpo:Grpo",
     },
 )
 

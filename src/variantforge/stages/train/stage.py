@@ -28,6 +28,8 @@ class TrainStage:
             return
         method = METHODS.load(train.method)()
         _tell_wrong_rows(desk, variant, method)
+        if train.rewards and not getattr(method, "takes_rewards", False):
+            desk.problem(f"{desk.at_key}.train.rewards", f"{train.method} reads no rewards: they are for grpo")
         args, tracking = split_tracking(train.args)
         tell_missing_trackers(desk, tracking.get("report_to"))
         needs = method.needs(desk, name, variant)
