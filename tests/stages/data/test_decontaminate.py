@@ -249,13 +249,16 @@ class Riddles:
 def test_the_suites_that_are_evaluated_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EVALUATORS._own, "riddles", f"{__name__}:Riddles")
     write_jsonl(tmp_path / "d.jsonl", [*chats(40), chat(f"Hm: {QUESTION}", "nine")])
+    write_jsonl(tmp_path / "fun.jsonl", [chat(QUESTION, "nine")])
     evaluate = {"fun": {"evaluator": "riddles", "max_examples": 7}}
-    policy: dict[str, Any] = {"decontaminate": {}}
-    bench = Workbench(tmp_path, {"d": {"path": "./d.jsonl"}}, evaluate=evaluate, data_policy=policy).plan()
-    mixed = bench.mix()
-    assert mixed.facts["contamination"]["fun"]["hit"] == 1
-    told = json.loads((mixed.path / "contamination.json").read_text())["items"]
-    assert [one["item"] for one in told] == ["sheep/7"]
+    datasets = {"d": {"path": "./d.jsonl"}, "fun": {"path": "./fun.jsonl"}}
+    for against, suites in (([], {"fun"}), (["fun"], {"fun", "fun (dataset)"})):
+        policy = {"decontaminate": {"against": against}}
+        bench = Workbench(tmp_path, datasets, data={"mix": {"d": 1}}, evaluate=evaluate, data_policy=policy).plan()
+        mixed = bench.mix()
+        assert {name for name, facts in mixed.facts["contamination"].items() if facts["hit"] == 1} == suites
+        told = json.loads((mixed.path / "contamination.json").read_text())["items"]
+        assert told[0]["item"] == "sheep/7"
     assert isinstance(Riddles(), HasSuite)
     assert not isinstance(Perplexity(), HasSuite)
 

@@ -143,6 +143,38 @@ def test_half_an_epoch_takes_the_same_rows_whatever_else_is_mixed_in(tmp_path: P
     assert alone < beside
 
 
+@settings(max_examples=8, deadline=None)
+@given(
+    a=st.lists(st.integers(0, 60), min_size=25, max_size=60),
+    b=st.lists(st.integers(40, 90), min_size=25, max_size=60),
+    exact=st.booleans(),
+    near=st.booleans(),
+)
+def test_no_held_out_row_is_ever_trained_on(
+    tmp_path_factory: pytest.TempPathFactory, a: list[int], b: list[int], exact: bool, near: bool
+) -> None:
+    """Whatever datasets have in common, and whatever is done about it."""
+    folder = tmp_path_factory.mktemp("apart")
+    for name, numbers in (("a", a), ("b", b)):
+        words = [f"{n} sheep went over the hill to see what number {n} was doing there" for n in numbers]
+        write_jsonl(folder / f"{name}.jsonl", [chat(text, text[::-1]) for text in words])
+    datasets = {"a": {"path": "./a.jsonl"}, "b": {"path": "./b.jsonl"}}
+    same = {"near": 0.85} if near else {"exact": exact}
+    bench = Workbench(folder, datasets, data={"epochs": {"a": 2, "b": 0.5}}, data_policy={"deduplicate": same}).plan()
+    try:
+        artifact = bench.mix()
+    except DataError:  # chance has held out nothing, or all that a source had of its own
+        return
+    assert not set(ids(artifact, TRAIN)) & set(ids(artifact, HELDOUT))
+
+
+def test_where_control_tokens_are_looked_for_no_dataset_is_called_base(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "d.jsonl", chats(5))
+    policy = {"on_special_tokens": "skip"}
+    bench = Workbench(tmp_path, {"base": {"path": "./d.jsonl"}}, data_policy=policy).plan()
+    assert bench.problems == [("datasets.base", "where control tokens are looked for, no dataset can be named 'base'")]
+
+
 def test_held_out_rows_in_the_training_data_are_refused() -> None:
     held = [Pick("a", Line("x", 0, 1), 0)]
     prove_apart([Pick("a", Line("y", 9, 1), 0)], held)

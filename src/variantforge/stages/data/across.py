@@ -84,12 +84,17 @@ def _suite_texts(context: StepContext) -> dict[str, Iterable[SuiteText]]:
         texts[suite["name"]] = evaluator.suite_texts(evaluator.Params(**suite["params"]))
     for role, artifact in context.inputs.items():
         if role.startswith(AGAINST):
-            texts[role.removeprefix(AGAINST)] = texts_of_rows(artifact.path)
+            texts[_free(role.removeprefix(AGAINST), texts)] = texts_of_rows(artifact.path)
     for role, pin in context.step.pins.items():
         name = role.removeprefix(AGAINST)
         prove_pinned(pin, name)
         texts[name] = texts_of_file(Path(pin.at), name)
     return texts
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """A dataset may be called as an evaluation is."""
+    return f"{name} (dataset)" if name in taken else name
 
 
 def prove_pinned(pin: Pin, name: str) -> None:
