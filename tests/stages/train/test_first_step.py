@@ -28,9 +28,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     found: list[tuple[float, float]] = []
     check = FirstStep.check
 
-    def told(self: FirstStep, loss: float) -> None:
+    def told(self: FirstStep, loss: float, learned: int) -> None:
         found.append((loss, self._nats / self._tokens))
-        check(self, loss)
+        check(self, loss, learned)
 
     monkeypatch.setattr(FirstStep, "check", told)
     return found

@@ -1,8 +1,8 @@
 """Proof, at the first step, that its loss is what its rows on their own give: the mean over all their tokens.
 
-Two well-known failures change that number without a word. Accumulation that weighs micro-batches, not tokens (each
-trainer had it until October 2024: transformers #34191), and packing where rows see each other, since the attention
-at hand does not know where one ends. Each row is scored alone here, once, by the same head, without gradient.
+Three well-known failures change that number without a word. Accumulation that weighs micro-batches, not tokens (each
+trainer had it until October 2024: transformers #34191); packing where rows see each other, since the attention at hand
+does not know where one ends; a collator that masks padding by its id, and with it each stop token. Each row is scored alone here, once, by the same head, without gradient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from variantforge.errors import PackingLeaks, WrongAccumulation
+from variantforge.errors import PackingLeaks, WrongAccumulation, WrongSupervisedSpan
 
 # How far sums in another order may lie apart, for float32 and for half precision
 _OF_A_TOKEN = {True: 0.1, False: 2e-3}  # nats, mean over tokens: seen are 0.02 and 1e-5
@@ -47,8 +47,16 @@ class FirstStep:
                 next="set train.args: {packing: false}, or an attention implementation that reads position_ids",
             )
 
-    def check(self, loss: float) -> None:
-        """Raises WrongAccumulation unless ``loss`` is the mean over the tokens of all micro-batches that were added."""
+    def check(self, loss: float, learned: int) -> None:
+        """``learned``: tokens that the step's rows have to learn from. Raises WrongSupervisedSpan when its batches had
+        others, WrongAccumulation unless ``loss`` is the mean over the tokens of all of them."""
+        if self._tokens != learned:
+            raise WrongSupervisedSpan(
+                f"the first step's batches have {self._tokens} tokens to learn from, and its rows have {learned}",
+                why="Something between rows and model changes what is learned, as a collator does that masks padding by "
+                "its id where the stop token pads as well.",
+                next="report the arguments that are set; defaults leave labels as they are",
+            )
         wanted = self._nats / max(self._tokens, 1)
         if abs(loss - wanted) > _OF_THE_LOSS[self._half] * max(wanted, 1.0):
             raise WrongAccumulation(

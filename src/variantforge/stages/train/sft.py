@@ -36,9 +36,14 @@ class ProvenAtFirst(Careful):
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         loss, norm = sum(self._micro_losses), super()._get_grad_norm(model, grad_norm)
         if self._first is not None:
-            self._first.check(loss)
+            self._first.check(loss, self._learned_in_rows())
             self._first = None
         return norm
+
+    def _learned_in_rows(self) -> int:
+        """Tokens that the rows of this step have to learn from, whatever batches were made of them."""
+        rows = self.train_dataset.select(self.positions_of_step())["labels"]
+        return sum(label != -100 for row in rows for label in row[1:])
 
     def _is_plain(self) -> bool:
         args, config = self.args, self.model.config.get_text_config()

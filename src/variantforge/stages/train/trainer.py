@@ -112,17 +112,17 @@ class Careful:
         )
 
     def _shown_rows(self) -> str:
-        rows = self._rows_of_step()
+        rows = self._row_names(self.positions_of_step())
         return ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
 
-    def _rows_of_step(self) -> list[str]:
-        """Names of the rows of the step being done."""
+    def positions_of_step(self) -> list[int]:
+        """Where in the dataset the rows of the step being done stand."""
         order, size = self._order.order(self._order.epoch), self.args.per_device_train_batch_size
         batches = len(order) // size if self.args.dataloader_drop_last else math.ceil(len(order) / size)
         rows_per_step = size * self.args.gradient_accumulation_steps
         steps_per_epoch = math.ceil(batches / self.args.gradient_accumulation_steps)
         first = (self.state.global_step % steps_per_epoch) * rows_per_step
-        return self._row_names(order[first : first + rows_per_step])
+        return order[first : first + rows_per_step]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._since:
