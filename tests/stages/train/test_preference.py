@@ -77,7 +77,12 @@ def test_rows_judged_one_by_one_cannot_be_compared(tmp_path: Path, tiny_llama: P
 
 def problems(tmp_path: Path, method: str, format: Any = "", adapter: Any = None, **args: Any) -> list[str]:
     """What planning one variant of that method says."""
-    train = {"method": method, "args": args, "adapter": adapter or {}}
+    desk = desk_of(tmp_path, {"method": method, "args": args, "adapter": adapter or {}}, format)
+    return [f"{key}: {text}" for key, text in desk.problems]
+
+
+def desk_of(tmp_path: Path, train: dict[str, Any], format: Any = "") -> PlainDesk:
+    """After the train stage has planned one variant whose rows are declared to have that format."""
     spec = family("./b", {"v": {"train": train}})
     if format:
         spec = spec.model_copy(update={"datasets": {"d": RowsDataset(path="./d.jsonl", format=format)}})
@@ -85,7 +90,7 @@ def problems(tmp_path: Path, method: str, format: Any = "", adapter: Any = None,
     desk.add(Place("base", "v"), Step("base", 1, "folder"))
     desk.add(Place("data", "v", "mix"), Step("data", 1, "mix"))
     STAGE.plan(desk, "v", spec.variants["v"])
-    return [f"{key}: {text}" for key, text in desk.problems]
+    return desk
 
 
 @pytest.mark.parametrize(
@@ -135,6 +140,9 @@ def test_arguments_that_cannot_work_are_told_while_planning(
 def test_what_works_is_planned(tmp_path: Path) -> None:
     assert problems(tmp_path, "dpo", loss_type=["exo_pair"], label_smoothing=0.001) == []
     assert problems(tmp_path, "dpo", adapter={"type": "full"}, sync_ref_model=True) == []
+    both = {"sync_ref_model": True, "precompute_ref_log_probs": True}
+    (problem,) = problems(tmp_path, "kto", adapter={"type": "full"}, **both)
+    assert "cannot be worked out beforehand" in problem
     assert problems(tmp_path, "kto", loss_type="apo_zero_unpaired", per_device_train_batch_size=1) == []
 
 
@@ -144,6 +152,15 @@ def test_an_adapter_on_the_head_is_told_where_trl_would_not_train_it(tmp_path: P
     (problem,) = problems(tmp_path, method, adapter=adapter)
     assert "an adapter on lm_head would not be trained" in problem
     assert problems(tmp_path, "orpo", adapter=adapter) == []
+
+
+def test_each_method_makes_another_step(tmp_path: Path) -> None:
+    keys = set()
+    for method in ("sft", "continued", "dpo", "kto", "orpo"):
+        desk = desk_of(tmp_path, {"method": method})
+        assert not desk.problems
+        keys.add(desk.steps[Place("train", "v")].key)
+    assert len(keys) == 5
 
 
 def test_the_losses_known_here_are_those_of_the_installed_trl() -> None:

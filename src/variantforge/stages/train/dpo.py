@@ -23,6 +23,7 @@ from variantforge.stages.train.preference import (
     tell_unused_dropout,
     window,
     with_reference,
+    wrong_reference,
 )
 from variantforge.stages.train.training import Training, first_and_last
 from variantforge.step import StepContext
@@ -150,10 +151,4 @@ def _wrong_arguments(train: TrainSpec) -> Iterator[tuple[str, str]]:
         yield "loss_weights", f"{len(names)} losses in loss_type, but {len(weights)} weights"
     if "exo_pair" in names and not args.get("label_smoothing"):
         yield "loss_type", "exo_pair needs label_smoothing above 0 (its paper recommends 0.001)"
-    if args.get("sync_ref_model") and train.adapter.type != "full":
-        yield "sync_ref_model", "with an adapter the reference is the base itself, which stays as it is: remove it"
-    if args.get("sync_ref_model") and args.get("precompute_ref_log_probs"):
-        yield (
-            "sync_ref_model",
-            "a reference that moves cannot be worked out beforehand: remove precompute_ref_log_probs",
-        )
+    yield from wrong_reference(train)

@@ -26,6 +26,7 @@ from variantforge.stages.train.preference import (
     tell_unused_dropout,
     window,
     with_reference,
+    wrong_reference,
 )
 from variantforge.stages.train.training import Training, first_and_last
 from variantforge.step import StepContext
@@ -195,5 +196,4 @@ def _wrong_arguments(train: TrainSpec) -> Iterator[tuple[str, str]]:
         if args.get("train_sampling_strategy", "sequential") != "sequential":
             text = "kto keeps rows in the order that pairs them with answers of their batch (shuffled once, from seed)"
             yield "train_sampling_strategy", f"{text}: remove it"
-    if args.get("sync_ref_model") and train.adapter.type != "full":
-        yield "sync_ref_model", "with an adapter the reference is the base itself, which stays as it is: remove it"
+    yield from wrong_reference(train)

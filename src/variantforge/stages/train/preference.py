@@ -170,3 +170,16 @@ def tell_untrainable_head(desk: Desk, train: TrainSpec) -> None:
     if train.adapter.type != "full" and not isinstance(targets, str) and "lm_head" in targets:
         why = f"an adapter on lm_head would not be trained by {train.method}: TRL reads the head's own weights"
         desk.problem(f"{desk.at_key}.train.adapter.target_modules", f"{why}. Remove 'lm_head'")
+
+
+def wrong_reference(train: TrainSpec) -> Iterator[tuple[str, str]]:
+    """(argument, sentence) for what TRL's trainers would refuse of a reference that moves."""
+    if not train.args.get("sync_ref_model"):
+        return
+    if train.adapter.type != "full":
+        yield "sync_ref_model", "with an adapter the reference is the base itself, which stays as it is: remove it"
+    elif train.args.get("precompute_ref_log_probs"):
+        yield (
+            "sync_ref_model",
+            "a reference that moves cannot be worked out beforehand: remove precompute_ref_log_probs",
+        )
