@@ -19,6 +19,7 @@ from variantforge.stages.train.adapters.saving import remember_start
 if TYPE_CHECKING:
     from torch.nn import Module
 
+_REFUSALS = (ValueError, TypeError, ImportError, NotImplementedError)  # how PEFT says no
 _TARGETS = "write the names of linear layers into train.adapter.target_modules, or all-linear"
 
 
@@ -40,12 +41,7 @@ def put_on(model: Module, adapter: AdapterSpec, seed: int) -> tuple[Module, list
     with quiet():
         try:
             tuned = get_peft_model(model, config)
-        except (
-            ValueError,
-            TypeError,
-            ImportError,
-            NotImplementedError,
-        ) as error:  # a block, a size that does not fit
+        except _REFUSALS as error:  # a target that names a block, a size that does not fit
             raise TrainError("train.adapter cannot be trained as written", why=str(error), next=_TARGETS) from error
     if adapter.is_lora:
         _require_linear(tuned)
