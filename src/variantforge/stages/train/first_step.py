@@ -2,7 +2,8 @@
 
 Three well-known failures change that number without a word. Accumulation that weighs micro-batches, not tokens (each
 trainer had it until October 2024: transformers #34191); packing where rows see each other, since the attention at hand
-does not know where one ends; a collator that masks padding by its id, and with it each stop token. Each row is scored alone here, once, by the same head, without gradient.
+does not know where one ends; a collator that masks padding by its id, and with it each stop token. Each row is scored
+alone here, once, by the same head, without gradient.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class FirstStep:
         if self._tokens != learned:
             raise WrongSupervisedSpan(
                 f"the first step's batches have {self._tokens} tokens to learn from, and its rows have {learned}",
-                why="Something between rows and model changes what is learned, as a collator does that masks padding by "
-                "its id where the stop token pads as well.",
+                why="Something between rows and model changes what is learned, as a collator does that masks padding "
+                "by its id where the stop token pads as well.",
                 next="report the arguments that are set; defaults leave labels as they are",
             )
         wanted = self._nats / max(self._tokens, 1)
