@@ -74,6 +74,13 @@ def test_placeholders_and_prefixes_are_no_secrets(text: str) -> None:
     assert list(secrets_in(text)) == []
 
 
+@pytest.mark.timeout(20)  # a search that goes back and forth would take hours
+@pytest.mark.parametrize("piece", ["-eyJ", " sk-aT3BlbkFJ", "/Ta", "ÃÂ", "-----BEGIN PRIVATE KEY", "AKIA", "def f(\n"])
+def test_no_text_makes_the_search_slow(piece: str) -> None:
+    assert list(secrets_in(piece * 100_000 + " T3BlbkFJ hooks.slack.com")) == []
+    assert isinstance(list(broken_in(piece * 10_000)), list)
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

@@ -32,7 +32,8 @@ class Finding(NamedTuple):
 
 
 class Format(NamedTuple):
-    """``marks``: one of these stands in every secret of the kind: looked for first, since that is fast."""
+    """``marks``: one of these stands in every secret of the kind: looked for first, since that is fast. A run that must
+    be followed by something has a largest length: no text may make the search slow."""
 
     what: str
     marks: tuple[str, ...]
@@ -50,13 +51,13 @@ SECRETS = (
     # huggingface.co/docs/hub/security-tokens
     Format("Hugging Face token", ("hf_", "api_org_"), r"\b(?:hf|api_org)_[A-Za-z0-9]{34,}"),
     # platform.openai.com and docs.anthropic.com: keys as their consoles write them
-    Format("OpenAI key", ("T3BlbkFJ",), r"\bsk-[\w-]{16,}T3BlbkFJ[\w-]{16,}"),
+    Format("OpenAI key", ("T3BlbkFJ",), r"\bsk-[\w-]{16,200}T3BlbkFJ[\w-]{16,}"),
     Format("Anthropic key", ("sk-ant-",), r"\bsk-ant-[a-z]+\d+-[\w-]{80,}"),
     # cloud.google.com/docs/authentication/api-keys
     Format("Google API key", ("AIza",), r"\bAIza[\w-]{35}(?![\w-])"),
     # api.slack.com/authentication/token-types
     Format("Slack token", ("xox",), r"\bxox[abeoprs]-[\w-]{20,}"),
-    Format("Slack webhook", ("hooks.slack.com",), r"hooks\.slack\.com/services/T\w{8,}/B\w{8,}/\w{20,}"),
+    Format("Slack webhook", ("hooks.slack.com",), r"hooks\.slack\.com/services/T\w{8,20}/B\w{8,20}/\w{20,}"),
     # docs.stripe.com/keys: live keys; test keys move no money
     Format("Stripe key", ("_live_",), r"\b[rs]k_live_[A-Za-z0-9]{24,}"),
     # docs.npmjs.com/about-access-tokens; pypi.org/help/#apitoken: a macaroon for pypi.org
@@ -71,7 +72,7 @@ SECRETS = (
         "private key", ("PRIVATE KEY",), r"-----BEGIN (?:[A-Z0-9]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----\s*[\w+/=:]{16}"
     ),
     # RFC 7519: header and claims are JSON objects, {" is eyJ in base64
-    Format("JSON web token", ("eyJ",), r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}"),
+    Format("JSON web token", ("eyJ",), r"\beyJ[\w-]{8,400}\.eyJ[\w-]{8,4000}\.[\w-]{16,}"),
 )
 _SECRETS = [(one, re.compile(one.pattern)) for one in SECRETS]
 _SHOWN = 4  # characters of a secret that may be told: they say its kind
