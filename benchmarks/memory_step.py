@@ -175,7 +175,6 @@ def ledger_mode() -> Any:
     """A dispatch mode whose ``peak`` is the most that live tensor storages ever held at once, in bytes."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
 
     class Ledger(TorchDispatchMode):
         def __init__(self) -> None:
@@ -184,15 +183,17 @@ def ledger_mode() -> Any:
             self.bytes = self.peak = 0
 
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            for leaf in tree_leaves((args, kwargs)):
-                self.note(leaf)
+            self.note(args)
             made = function(*args, **(kwargs or {}))
-            for leaf in tree_leaves(made):
-                self.note(leaf)
+            self.note(made)
             return made
 
         def note(self, leaf: Any) -> None:
-            if not isinstance(leaf, torch.Tensor) or leaf.device.type == "meta":
+            if isinstance(leaf, (tuple, list)):
+                for inner in leaf:
+                    self.note(inner)
+                return
+            if not isinstance(leaf, torch.Tensor) or leaf.is_meta:
                 return
             storage = leaf.untyped_storage()
             name = id(storage)

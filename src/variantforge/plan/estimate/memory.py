@@ -24,17 +24,21 @@ _FLOAT, _BF16 = 4, 2
 # bitsandbytes' NF4 with double quantization: half a byte, a byte for each block of 64, and a float32 for each 256 of
 # those (Dettmers et al., "QLoRA", 2305.14314, section 3).
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-# Python with torch, transformers, peft and trl, and what allocating leaves unused: `process_bytes` as measured in
-# benchmarks/results/memory.json.
-PROCESS_BYTES = {"cpu": 460_000_000, "cuda": 0}
+# What a process holds beside tensors: Python with torch, transformers, peft and trl, and for every byte of tensors what
+# the C library keeps of freed ones and what matrix products take for themselves. `process_bytes`, as measured in
+# benchmarks/results/memory.json; on CUDA the figures are those of torch's allocator, which has neither.
+PROCESS_BYTES = {"cpu": 395_000_000, "cuda": 0}
+SLACK = {"cpu": 0.10, "cuda": 0.0}
 
 
 @dataclass(frozen=True)
 class Memory:
-    """``moments``: name -> term -> bytes. ``rough``: the architecture is not one whose activations were measured."""
+    """``moments``: name -> term -> bytes of tensors. ``process``, ``slack``: what comes on top, in all and for every
+    byte. ``rough``: not an architecture whose memory was measured, or one that it does not hold for."""
 
     moments: Mapping[str, Mapping[str, float]]
     process: int
+    slack: float
     rough: bool
 
     @cached_property
@@ -46,6 +50,7 @@ class Memory:
     def terms(self) -> Mapping[str, float]:
         """What the peak is made of, largest first."""
         terms = {**self.moments[self.moment], "python and libraries": float(self.process)}
+        terms["freed, and not given back"] = self.slack * self.tensors
         return dict(sorted(((name, size) for name, size in terms.items() if size), key=lambda term: -term[1]))
 
     @property
@@ -54,7 +59,7 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        return self.tensors + self.process
+        return round(self.tensors * (1 + self.slack)) + self.process
 
 
 def memory_of(shape: Shape, recipe: Recipe) -> Memory:
@@ -76,7 +81,12 @@ def memory_of(shape: Shape, recipe: Recipe) -> Memory:
     }
     if recipe.method == "grpo":
         moments["generation"] = {**resident, "cache of keys and values": _cache(shape, recipe)}
-    return Memory(moments, PROCESS_BYTES[recipe.device], not shape.known)
+    return Memory(moments, PROCESS_BYTES[recipe.device], SLACK[recipe.device], _rough(shape, recipe))
+
+
+def _rough(shape: Shape, recipe: Recipe) -> bool:
+    """On the CPU matrix products of experts, each of another height, take a few hundred MB more than is known here."""
+    return not shape.known or (bool(shape.experts) and recipe.device == "cpu")
 
 
 def _cache(shape: Shape, recipe: Recipe) -> float:
