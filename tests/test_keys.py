@@ -96,6 +96,7 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "AdapterSpec.quantize_base": ("defaults.train.adapter.quantize_base", "nf4", WEIGHTS),
     "AdapterSpec.args": ("defaults.train.adapter.args", {"use_rslora": True}, WEIGHTS),
     "TrainSpec.args": ("variants.first.train.args.learning_rate", 1.0e-3, WEIGHTS),
+    "TrainSpec.teacher": ("variants.third.train", {"method": "distill", "teacher": "./base"}, WEIGHTS),
     "MixSpec.mix": ("variants.first.data.mix.rows", 0.5, {"data"}),
     "MixSpec.epochs": ("variants.first.data", {"epochs": {"rows": 1.0, "code": 1.0}}, {"data"}),
     "MixSpec.by": ("variants.first.data.by", "tokens", {"data"}),
@@ -142,6 +143,7 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
 ON_HUB = {"PublishSpec.to", "PublishSpec.index", "PublishSpec.channel", "PublishSpec.visibility", "PublishSpec.gated"}
 # Keys that change no step's key, and the test that shows what they do instead.
 ELSEWHERE = {
+    "TrainSpec.answers": "tests/plan/test_teachers.py: asked about other answers, a teacher makes another student",
     "BaseSpec.revision": "tests/plan/test_pin.py: a revision is resolved to the commit that is pinned",
     "RowsDataset.revision": "tests/stages/data/test_stage.py: a dataset's revision is resolved to a commit",
     "RowsDataset.sha256": "tests/stages/data/test_stage.py: a file must hold it, and it is what an address is pinned to",

@@ -14,6 +14,7 @@ VariantforgeError                    1   something failed; the message says what
 │   │   ├── StopTokenNotSupervised           the answer's end is outside the loss: it would never stop
 │   │   ├── WrongSupervisedSpan              the supervised tokens do not decode to the answer
 │   │   ├── TokenizersDiffer                 teacher and student do not read and write the same tokens
+│   │   ├── TokenizersDiffer                 teacher and student do not read and write the same tokens
 │   │   ├── UnmatchedTargets                 target_modules that name nothing in the model
 │   │   ├── ExpertsUntrained                 experts of a mixture that no target reaches
 │   │   ├── WrongAccumulation                the first step's loss is not the mean over its tokens
@@ -163,6 +164,10 @@ class StopTokenNotSupervised(TrainError):
 
 
 class WrongSupervisedSpan(TrainError):
+    pass
+
+
+class TokenizersDiffer(TrainError):
     pass
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from variantforge.registry import near
 from variantforge.spec.adapter_types import adapter_problems
-from variantforge.spec.inherit import circle_sentence, circles
+from variantforge.spec.edges import DISTILL, circle_sentence, circles, graph_of
 from variantforge.spec.places import Places
 from variantforge.spec.trainer_args import argument_problems
 from variantforge.spec.words import describe, listed, no_such
@@ -25,7 +25,7 @@ def cross_complaints(places: Places) -> list[Complaint]:
     """All complaints that need more than one key to be seen. Raises UsageError when TRL's sources are not there."""
     family = _mapping(places.root.value)
     found: list[Finding] = []
-    for check in (_parents, _circles, _mixes, _names, _formats, _gates, _repos, _train_args, _adapters):
+    for check in (_parents, _teachers, _circles, _mixes, _names, _formats, _gates, _repos, _train_args, _adapters):
         found += check(family)
     return [Complaint(places.mark(path), path, text) for path, text in found if not places.unread(path)]
 
@@ -52,11 +52,32 @@ def _parents(family: Mapping[str, Any]) -> Iterator[Finding]:
             yield path, no_such("variant", parent, [other for other in variants if other != name])
 
 
+def _teachers(family: Mapping[str, Any]) -> Iterator[Finding]:
+    """Teachers that are no variant and no model, and those that nobody learns from."""
+    default, variants = _mapping(_mapping(family.get("defaults")).get("train")), _variants(family)
+    trains = {name: _mapping(one.get("train")) for name, one in variants.items()}
+    learning = [name for name, train in trains.items() if train.get("method", default.get("method")) == DISTILL]
+    places: list[tuple[KeyPath, Mapping[str, Any], bool]] = [(("defaults", "train"), default, bool(learning))]
+    places += [(("variants", name, "train"), train, name in learning) for name, train in trains.items()]
+    for path, train, read in places:
+        if not read:
+            written = [key for key in ("teacher", "answers") if train.get(key) is not None]
+            yield from (((*path, key), f"read by train.method: {DISTILL} alone: remove it") for key in written)
+        teacher = train.get("teacher")
+        if isinstance(teacher, str) and not any(mark in teacher for mark in "/:~.") and teacher not in variants:
+            yield (*path, "teacher"), no_such("variant", teacher, list(variants))
+
+
 def _circles(family: Mapping[str, Any]) -> Iterator[Finding]:
-    parents = {name: str(variant["from"]) for name, variant in _variants(family).items() if variant.get("from")}
-    for circle in circles(parents):
-        if len(circle) > 2:  # a variant that starts from itself is told above
-            yield ("variants", circle[0], "from"), circle_sentence(circle)
+    for circle in circles(graph_of(family)):
+        first, *others = circle
+        if others:
+            yield first.path, circle_sentence(circle)
+        elif first.path[-1] == "teacher":
+            why = "a variant cannot be its own teacher: give it another method, or another teacher"
+            yield first.path, why  # one that starts from itself is told above
+        elif first.path[-1] == "prompts":
+            yield first.path, "a teacher cannot be asked its own answers: name the dataset that holds the prompts"
 
 
 _AMOUNTS = {"mix": ("its weight", "weights"), "epochs": ("how often it is read", "epochs")}

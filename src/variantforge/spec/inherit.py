@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from variantforge.errors import UsageError
+from variantforge.spec.edges import circle_sentence, circles, graph_of, ordered
 from variantforge.spec.family import AdapterSpec, FamilySpec, Section, TrainSpec, VariantSpec
 
 S = TypeVar("S", bound=Section)
+_MADE_OF: Any = {
+    "variants": {"__all__": {"from_": True, "data": True, "train": {"method", "teacher"}}},
+    "datasets": {"__all__": {"prompts", "teacher"}},
+}
 
 
 def inherit(spec: FamilySpec) -> FamilySpec:
@@ -54,40 +58,12 @@ def _over(default: S, own: S) -> S:
 
 
 def in_order(spec: FamilySpec) -> list[str]:
-    """Names of the variants: file order, but a variant that others start from (``from``) before those.
+    """Names of the variants: file order, but one that others are made of (``from``, a teacher) before those.
 
-    Raises UsageError when ``from`` goes in a circle; a spec read by ``load_family`` has none.
+    Raises UsageError when that goes in a circle; a spec read by ``load_family`` has none.
     """
-    parents = {name: variant.from_ for name, variant in spec.variants.items() if variant.from_}
-    for circle in circles(parents):
-        raise UsageError(circle_sentence(circle), next="remove one 'from' of the circle")
-    order: dict[str, None] = {}
-    for name in spec.variants:
-        line = [name]
-        while (parent := parents.get(line[-1])) in spec.variants and parent not in order:
-            line.append(str(parent))
-        order.update(dict.fromkeys(reversed(line)))
-    return list(order)
-
-
-def circle_sentence(circle: list[str]) -> str:
-    names = circle if len(circle) <= 9 else [*circle[:4], "...", *circle[-4:]]
-    return f"'from' goes in a circle: {' -> '.join(names)}"
-
-
-def circles(parents: Mapping[str, str]) -> list[list[str]]:
-    """Every circle in ``name -> parent``, once and closed: ``[["a", "b", "a"]]``."""
-    found: list[list[str]] = []
-    done: set[str] = set()
-    for name in parents:
-        line: list[str] = []
-        step: str | None = name
-        here: set[str] = set()
-        while step is not None and step not in done and step not in here:
-            line.append(step)
-            here.add(step)
-            step = parents.get(step)
-        if step is not None and step in here:
-            found.append([*line[line.index(step) :], step])
-        done |= here
-    return found
+    graph = graph_of(spec.model_dump(include=_MADE_OF, by_alias=True))
+    for circle in circles(graph):
+        raise UsageError(circle_sentence(circle), next=f"change {'.'.join(map(str, circle[0].path))}")
+    order = ordered(graph, [("variants", name) for name in spec.variants])
+    return [name for kind, name in order if kind == "variants"]

@@ -29,6 +29,7 @@ TRAINER_CONFIGS = {
     "kto": "trl:KTOConfig",
     "orpo": "trl.experimental.orpo:ORPOConfig",
     "distill": "trl:DistillationConfig",
+    "distill": "trl:DistillationConfig",
     "grpo": "trl:GRPOConfig",
 }
 

@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 from variantforge.plan.pin import RepoType
 from variantforge.plan.plan import Plan
 from variantforge.refs import Ref
+from variantforge.spec.edges import DISTILL
 from variantforge.spec.family import FamilySpec, PythonSourceDataset
+from variantforge.spec.inherit import inherit
 from variantforge.stages import Place
 from variantforge.stages.base.stage import base_of
 from variantforge.step import Pin
@@ -54,6 +56,7 @@ def needs(family: FamilySpec) -> list[Need]:
 def every_need(family: FamilySpec) -> Iterator[Need]:
     """One per place: variants with one base, and datasets with one path, have needs of one name."""
     yield from _bases(family)
+    yield from _teachers(family)
     yield from _data(family)
 
 
@@ -61,6 +64,14 @@ def _bases(family: FamilySpec) -> Iterator[Need]:
     for name, variant in family.variants.items():
         model, revision, _ = base_of(family, name, variant)
         yield Need("base", _at(model, revision), Place("base", name), "model")
+
+
+def _teachers(family: FamilySpec) -> Iterator[Need]:
+    """Models that are distilled; a variant needs no name here, as it is made of what has one."""
+    for name, variant in inherit(family).variants.items():
+        teacher = variant.train.teacher
+        if teacher and variant.train.method == DISTILL and teacher not in family.variants:
+            yield Need("base", _at(teacher, None), Place("base", name, "teacher"), "model")
 
 
 def _data(family: FamilySpec) -> Iterator[Need]:

@@ -74,10 +74,11 @@ def find_base(desk: Desk, name: str, variant: VariantSpec) -> tuple[Step, BaseFa
     except BaseError as error:
         desk.problem(key, one_sentence(error))
         return None
-    return desk.once(_step, facts.method, pin), facts, key
+    return desk.once(step_of_base, facts.method, pin), facts, key
 
 
-def _step(family: FamilySpec, method: str, pin: Pin) -> Step:
+def step_of_base(family: FamilySpec, method: str, pin: Pin) -> Step:
+    """``method``: as ``inspect_base`` says of the pin."""
     return Step("base", STAGE.version, method, pins={"model": pin})
 
 
