@@ -46,6 +46,13 @@ def test_args_are_merged_key_by_key_and_not_deeper(tmp_path: Path) -> None:
     assert args == {"learning_rate": 1e-4, "max_length": 128, "lr_scheduler_kwargs": {"b": 2}}
 
 
+def test_arguments_belong_to_a_method_and_another_one_starts_from_its_own(tmp_path: Path) -> None:
+    train = variant_of(tmp_path, ", train: {method: dpo, args: {beta: 0.2}}").train
+    assert (train.method, train.args) == ("dpo", {"beta": 0.2})
+    assert (train.adapter.type, train.adapter.r) == ("qlora", 64)
+    assert variant_of(tmp_path, ", train: {method: sft, args: {seed: 3}}").train.args["learning_rate"] == 1e-4
+
+
 @pytest.mark.parametrize(
     ("own", "formats"), [("", ["nf4"]), (", quantize: []", []), (", quantize: ['gguf:F16']", ["gguf:F16"])]
 )

@@ -25,7 +25,7 @@ def cross_complaints(places: Places) -> list[Complaint]:
     """All complaints that need more than one key to be seen. Raises UsageError when TRL's sources are not there."""
     family = _mapping(places.root.value)
     found: list[Finding] = []
-    for check in (_parents, _teachers, _circles, _mixes, _names, _formats, _gates, _repos, _train_args, _adapters):
+    for check in (_parents, _teachers, _writers, _circles, _mixes, _names, _formats, _gates, _repos, _train_args, _adapters):
         found += check(family)
     return [Complaint(places.mark(path), path, text) for path, text in found if not places.unread(path)]
 
@@ -66,6 +66,20 @@ def _teachers(family: Mapping[str, Any]) -> Iterator[Finding]:
         teacher = train.get("teacher")
         if isinstance(teacher, str) and not any(mark in teacher for mark in "/:~.") and teacher not in variants:
             yield (*path, "teacher"), no_such("variant", teacher, list(variants))
+
+
+def _writers(family: Mapping[str, Any]) -> Iterator[Finding]:
+    """Teachers that write data: what they are asked, and who they are."""
+    datasets, variants = _mapping(family.get("datasets")), list(_variants(family))
+    for name, dataset in datasets.items():
+        told = _mapping(dataset)
+        if told.get("source") != "teacher":
+            continue
+        prompts, variant = told.get("prompts"), _mapping(told.get("teacher")).get("variant")
+        if isinstance(prompts, str) and prompts not in datasets:
+            yield ("datasets", name, "prompts"), no_such("dataset", prompts, [one for one in datasets if one != name])
+        if isinstance(variant, str) and variant not in variants:
+            yield ("datasets", name, "teacher", "variant"), no_such("variant", variant, variants)
 
 
 def _circles(family: Mapping[str, Any]) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ _MADE_OF: Any = {
 
 
 def inherit(spec: FamilySpec) -> FamilySpec:
-    """A new spec whose variants say everything themselves: method and adapter field by field, ``args`` key by key,
-    ``resources`` key by key too, ``quantize`` where the variant has none of its own (an empty list is its own).
+    """A new spec whose variants say everything themselves: method and adapter field by field, ``args`` key by key
+    (but for a variant of another method, which starts from that method's own), ``resources`` key by key too, ``quantize`` where the variant has none of its own (an empty list is its own).
     ``inherit`` twice is once.
     """
     variants = {name: _with_defaults(spec, variant) for name, variant in spec.variants.items()}
@@ -37,9 +37,15 @@ def _with_defaults(spec: FamilySpec, variant: VariantSpec) -> VariantSpec:
 
 
 def _train(default: TrainSpec, own: TrainSpec) -> TrainSpec:
-    """Both merged; the values were checked when they were read, so nothing is validated again."""
+    """Both merged; the values were checked when they were read, so nothing is validated again.
+
+    Arguments belong to a method: another one starts without them, since it may not know them, or mean something else
+    by them (a learning rate that suits sft ruins dpo).
+    """
     adapter = _adapter(default.adapter, own.adapter)
-    return _over(default, own).model_copy(update={"adapter": adapter, "args": {**default.args, **own.args}})
+    another = own.method != default.method and "method" in own.model_fields_set
+    args = own.args if another else {**default.args, **own.args}
+    return _over(default, own).model_copy(update={"adapter": adapter, "args": args})
 
 
 def _adapter(default: AdapterSpec, own: AdapterSpec) -> AdapterSpec:
