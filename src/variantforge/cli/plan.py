@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from variantforge.plan.explain import Decision
     from variantforge.plan.oversampling import Reading
 
+CODE = "code "  # pins of such roles are code that a family file names: a step runs it
 CHANGES = 10  # exit code with --detailed-exitcode when something would run
 WORDS = ("reuse", "run", "blocked")
 
@@ -119,6 +120,10 @@ def write(out: Output, plan: Plan, decisions: Mapping[str, Decision], everything
             if key in told and (word := decisions[key].word)
         ]
         out.table(rows)
+    for key in told:
+        code = [role.removeprefix(CODE) for role in plan.steps[key].pins if role.startswith(CODE)]
+        if code and decisions[key].word != "reuse":
+            out.line(("runs code of yours:", "yellow"), f"{', '.join(code)} in {plan.label(key)}")
     out.line(summary(decisions))
 
 

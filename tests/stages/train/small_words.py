@@ -37,6 +37,7 @@ def small_model(folder: Path, *, layers: int = 2, hidden: int = 32, seed: int = 
         num_key_value_heads=1,
         max_position_embeddings=256,
         tie_word_embeddings=False,
+        initializer_range=0.2,  # an untrained head of the usual size would leave an adapter nothing to steer
         bos_token_id=None,
         eos_token_id=IM_END,
     )

@@ -46,6 +46,7 @@ class Generating(Careful):
     _buffered_inputs: Any
     entropy_coef: float
     _last_world_entropy: float
+    _new_answers = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         order = super()._get_train_sampler(train_dataset)
@@ -58,6 +59,7 @@ class Generating(Careful):
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         """In the precision that answers are then scored in: adapters are float32 over a base in bf16."""
+        self._new_answers = True
         with self.accelerator.autocast():
             return super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
 
@@ -86,8 +88,9 @@ class Generating(Careful):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
-        if "loss" in logs:
+        if "loss" in logs and self._new_answers:  # some settings learn from the same answers again
             self.samples.keep(self.state.global_step, self.state.max_steps, self._logs)
+            self._new_answers = False
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 
