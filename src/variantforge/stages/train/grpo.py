@@ -48,6 +48,9 @@ class Grpo:
         tell_untrainable_head(desk, variant.train)
         for argument, text in _wrong_arguments(variant.train, self.defaults):
             desk.problem(f"{desk.at_key}.train.args.{argument}", text)
+        if getattr(variant.resources, "processes", 1) > 1:
+            told = "grpo is trained by one process: with more it is not shown to give the same"
+            desk.problem(f"{desk.at_key}.resources.processes", told)
         return planned(desk, variant.train.rewards)
 
     def train(self, context: StepContext) -> None:
