@@ -1,0 +1,314 @@
+"""What goes wrong in this field without an error, planted in a real run of a tiny family: each is caught at a named
+stage with a named error, and the same family without it passes.
+
+The table is the one of docs/reliability.md; a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.incidents.plant import Family, Ran, replaced, write_lines
+from tests.tiny import tiny_model
+from tests.tiny_mixtures import tiny_mixture
+from variantforge import errors
+from variantforge.stages.tokens import Tokens
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
+]
+
+Patch = pytest.MonkeyPatch
+DOCS = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+@pytest.fixture
+def family(tmp_path: Path, tiny_llama: Path) -> Family:
+    shutil.copytree(tiny_llama, tmp_path / "base")
+    return Family(tmp_path, tmp_path / "base")
+
+
+# --- masks --------------------------------------------------------------------------------------------------------
+
+
+def masked(patch: Patch, change: Callable[[list[bool]], list[bool]]) -> None:
+    """Every row's mask is changed on its way from the tokenizer to its proof."""
+    from variantforge.stages.train import examples
+
+    tokenize = examples.tokenize_row
+
+    def tokenize_row(*args: Any, **kwargs: Any) -> Tokens:
+        tokens = tokenize(*args, **kwargs)
+        return dataclasses.replace(tokens, supervised=change(list(tokens.supervised)))
+
+    patch.setattr(examples, "tokenize_row", tokenize_row)
+
+
+def all_zero_mask(family: Family, patch: Patch) -> None:
+    masked(patch, lambda mask: [False] * len(mask))
+
+
+def stop_token_outside_the_mask(family: Family, patch: Patch) -> None:
+    def change(mask: list[bool]) -> list[bool]:
+        mask[len(mask) - 1 - mask[::-1].index(True)] = False
+        return mask
+
+    masked(patch, change)
+
+
+def prompt_tokens_supervised(family: Family, patch: Patch) -> None:
+    def change(mask: list[bool]) -> list[bool]:
+        first = mask.index(True)
+        mask[first - 8 : first] = [True] * 8
+        return mask
+
+    masked(patch, change)
+
+
+def double_bos(family: Family, patch: Patch) -> None:
+    family.template(lambda text: "{{ bos_token }}" + text)
+
+
+def truncation_cuts_every_answer(family: Family, patch: Patch) -> None:
+    family.train["args"]["max_length"] = 12
+
+
+def pad_is_eos_masked_away(family: Family, patch: Patch) -> None:
+    """As the collator for plain language modelling does: every token that is the padding token is no label."""
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as Collator
+
+    call = Collator.torch_call
+
+    def torch_call(self: Any, examples: Any) -> Any:
+        batch = call(self, examples)
+        batch["labels"][batch["input_ids"] == self.pad_token_id] = -100
+        return batch
+
+    patch.setattr(Collator, "torch_call", torch_call)
+
+
+# --- adapters -----------------------------------------------------------------------------------------------------
+
+
+def unmatched_target(family: Family, patch: Patch) -> None:
+    family.train["adapter"] = {"target_modules": ["v_proj", "q_porj"]}
+
+
+def experts_untrained(family: Family, patch: Patch) -> None:
+    shutil.rmtree(family.base)
+    tiny_mixture(family.base, "gpt_oss")
+    family.train["adapter"] = {"target_modules": ["q_proj", "v_proj"]}
+
+
+def empty_adapter_after_a_sharded_save(family: Family, patch: Patch) -> None:
+    """Each parameter's shard on this rank has no element when it is written, as under ZeRO-3 without gathering."""
+    from peft import PeftModel
+
+    save = PeftModel.save_pretrained
+
+    def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> Any:
+        whole = [(parameter, parameter.data) for parameter in self.parameters() if parameter.requires_grad]
+        for parameter, data in whole:
+            parameter.data = data.new_empty(0)
+        save(self, *args, **kwargs)
+        for parameter, data in whole:
+            parameter.data = data
+
+    patch.setattr(PeftModel, "save_pretrained", save_pretrained)
+
+
+def wrong_base_under_an_adapter(family: Family, patch: Patch) -> None:
+    """After training, the base in the store becomes another one of the same shape."""
+    from variantforge.stages.train.stage import TrainStage
+
+    do = TrainStage.do
+
+    def train(self: TrainStage, context: Any) -> None:
+        do(self, context)
+        other = tiny_model(family.folder / "other", seed=7)
+        shutil.copy(other / "model.safetensors", context.inputs["base"].path / "model" / "model.safetensors")
+
+    patch.setattr(TrainStage, "do", train)
+
+
+def ragged(family: Family) -> None:
+    rows = [{"prompt": f"Count to {n}.", "completion": " ".join(map(str, range(1 + n % 20)))} for n in range(64)]
+    write_lines(family.folder / "rows.jsonl", rows)
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+
+def nan_at_step_5(family: Family, patch: Patch) -> None:
+    """One gradient overflows; the loss itself still looks as ever."""
+    from variantforge.stages.train.adapters import trainable
+    from variantforge.stages.train.trainer import Careful
+
+    step = Careful.training_step
+
+    def training_step(self: Careful, *args: Any) -> Any:
+        loss = step(self, *args)
+        if self.state.global_step == 4:
+            trainable(self.model)[0][1].grad.view(-1)[3] = float("nan")
+        return loss
+
+    patch.setattr(Careful, "training_step", training_step)
+
+
+def accumulation_weighs_micro_batches(family: Family, patch: Patch) -> None:
+    ragged(family)
+    from variantforge.stages.train.sft import ProvenAtFirst
+
+    step = ProvenAtFirst.training_step
+    patch.setattr(ProvenAtFirst, "training_step", lambda self, model, inputs, count=None: step(self, model, inputs))
+
+
+def packing_leaks(family: Family, patch: Patch) -> None:
+    """The attention is handed no borders: causal over the whole packed sequence."""
+    import torch
+    import transformers.models.llama.modeling_llama as llama
+
+    def causal(config: Any, inputs_embeds: Any, *args: Any, **kwargs: Any) -> Any:
+        length = inputs_embeds.shape[1]
+        return torch.ones(length, length, dtype=torch.bool).tril()[None, None]
+
+    family.train["args"] |= {"packing": True, "per_device_train_batch_size": 1}
+    patch.setattr(llama, "create_causal_mask", causal)
+
+
+def evaluation_rows_in_the_training_data(family: Family, patch: Patch) -> None:
+    question = "How many different ways are there to climb a staircase of twelve steps by ones and twos?"
+    write_lines(family.folder / "suite.jsonl", [{"prompt": question}])
+    family.spec["data_policy"] = {"decontaminate": {"against": ["./suite.jsonl"], "on_hit": "error"}}
+    with open(family.folder / "rows.jsonl", "a") as file:
+        for number in range(8):
+            file.write(f'{{"prompt": "{question} ({number})", "completion": "It is {200 + number}."}}\n')
+
+
+# incident -> (stage that catches it, error, words in its message)
+CAUGHT: dict[Callable[[Family, Patch], None], tuple[str, type[Exception], str]] = {
+    all_zero_mask: ("train", errors.NoSupervisedTokens, "not one token"),
+    stop_token_outside_the_mask: ("train", errors.StopTokenNotSupervised, "stop token"),
+    prompt_tokens_supervised: ("train", errors.WrongSupervisedSpan, "are not its answer"),
+    double_bos: ("train", errors.WrongSupervisedSpan, "twice"),
+    truncation_cuts_every_answer: ("train", errors.NoSupervisedTokens, "beyond max_length"),
+    unmatched_target: ("train", errors.UnmatchedTargets, "'q_porj' names no module"),
+    experts_untrained: ("train", errors.ExpertsUntrained, "none of the experts"),
+    empty_adapter_after_a_sharded_save: ("train", errors.EmptyAdapter, "adapter"),
+    nan_at_step_5: ("train", errors.NonFiniteLoss, "not finite at step 5"),
+    accumulation_weighs_micro_batches: ("train", errors.WrongAccumulation, "its rows on their own give"),
+    packing_leaks: ("train", errors.PackingLeaks, "see each other"),
+    evaluation_rows_in_the_training_data: ("data", errors.Contaminated, ""),
+    pad_is_eos_masked_away: ("train", errors.WrongSupervisedSpan, "tokens to learn from"),
+    wrong_base_under_an_adapter: ("merge", errors.WrongBase, ""),
+}
+
+
+def passes(ran: Ran) -> None:
+    assert ran.failed == {}
+    assert {"base", "data", "train", "merge", "publish"} <= ran.there
+
+
+@pytest.mark.parametrize("plant", CAUGHT, ids=lambda plant: plant.__name__)
+def test_an_incident_is_caught_and_its_clean_twin_passes(
+    family: Family, monkeypatch: Patch, plant: Callable[[Family, Patch], None]
+) -> None:
+    stage, error, words = CAUGHT[plant]
+    plant(family, monkeypatch)
+    ran = family.run()
+    caught = ran.failed.get(stage)
+    assert type(caught) is error, ran.failed
+    assert re.search(re.escape(words), str(caught))
+    assert list(ran.failed) == [stage]
+    assert not (family.folder / "published").exists()
+
+
+CLEAN: dict[str, Callable[[Family], object]] = {
+    "as it is": lambda family: None,
+    "ragged": ragged,
+    "packed": lambda family: family.train["args"].update(packing=True, per_device_train_batch_size=1),
+    "sequential": lambda family: family.train["args"].update(train_sampling_strategy="sequential"),
+    "targets by name": lambda family: family.train.update(adapter={"target_modules": ["v_proj", "q_proj"]}),
+    "decontaminated": lambda family: (
+        write_lines(family.folder / "suite.jsonl", [{"prompt": "Something else that nobody has ever asked before."}]),
+        family.spec.update(data_policy={"decontaminate": {"against": ["./suite.jsonl"], "on_hit": "error"}}),
+    ),
+    "experts": lambda family: (
+        shutil.rmtree(family.base),
+        tiny_mixture(family.base, "gpt_oss"),
+        family.train.update(adapter={"target_modules": ["q_proj", "v_proj"], "experts": "frozen"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", CLEAN)
+def test_a_clean_twin_passes(family: Family, twin: str) -> None:
+    CLEAN[twin](family)
+    passes(family.run())
+
+
+# --- what is caught before anything runs, or passed over ------------------------------------------------------------
+
+
+def test_stale_tokens_after_a_template_change(family: Family) -> None:
+    """No tokenized row outlives its template: the template's bytes are in the keys of all that rests on it."""
+    passes(family.run())
+    first = family.artifact("train")
+    assert family.run().done == set()
+    family.template(replaced("named SmolLM, trained by Hugging Face", "named after nobody"))
+    ran = family.run()
+    passes(ran)
+    (second,) = (path for path in first.parent.iterdir() if path != first)
+    facts = [(path / "adapter/adapter_model.safetensors").read_bytes() for path in (first, second)]
+    assert facts[0] != facts[1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "other bytes"])
+def test_a_checkpoint_half_written(family: Family, monkeypatch: Patch, damage: str) -> None:
+    """The newest checkpoint is damaged: the one before it is gone on from, with a note, and the bytes are the same."""
+    from variantforge.stages.train.trainer import Careful
+
+    clean = Family(family.folder / "clean", family.base) if (family.folder / "clean").mkdir() is None else family
+    passes(clean.run())
+    step = Careful.training_step
+
+    def dies(self: Careful, *args: Any) -> Any:
+        if self.state.global_step == 4:
+            raise SystemExit(9)
+        return step(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Careful, "training_step", dies)
+        family.run()
+    newest = max((family.folder / "store").rglob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    weights = newest / "weights.safetensors"
+    content = weights.read_bytes()
+    if damage == "gone":
+        weights.unlink()
+    else:
+        weights.write_bytes(content[:-100] if damage == "cut" else content[:-4] + b"\0\0\0\x7f")
+    ran = family.run()
+    passes(ran)
+    assert any(f"{newest.name} cannot be used" in note for note in ran.notes)
+    adapters = [one.artifact("train") / "adapter/adapter_model.safetensors" for one in (family, clean)]
+    assert adapters[0].read_bytes() == adapters[1].read_bytes()
+
+
+def test_the_table_of_the_docs_is_this_one() -> None:
+    section = DOCS.read_text().partition("## Planted incidents")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+?) \| `(\w+)` \| `?([\w ]+?)`? \|", section, re.MULTILINE)
+    told = {(incident, stage, error) for incident, stage, error in rows}
+    named = {(plant.__name__.replace("_", " "), stage, error.__name__) for plant, (stage, error, _) in CAUGHT.items()}
+    others = {
+        ("stale tokens after a template change", "plan", "runs again"),
+        ("checkpoint half written", "train", "goes back"),
+    }
+    assert told == named | others
