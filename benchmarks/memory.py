@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--only NAME ...] [--write-docs]
 
 Each case is trained for two optimizer steps in a process of its own (benchmarks/memory_step.py), under a ledger of all
-tensors, while this process watches how much memory the other holds. The
+tensors; the kernel says how much memory the process held at most. The
 prediction is the planner's own, from the base's config and headers. On CUDA the figures are
 those of torch's allocator. Prints a table, writes benchmarks/results/memory.json, and with --write-docs the table of
 docs/memory.md. Target: within 10 %.
@@ -113,7 +113,7 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
     """The table of docs/memory.md: megabytes of 10^6 bytes."""
     yield "| training | parameters | tensors: predicted | measured | error | process: predicted | measured | error |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|"
-    for name, one in result["cases"].items():
+    for name, one in ((name, result["cases"][name]) for name in CASES if name in result["cases"]):
         cells = [name, f"{one['parameters'] / 1e6:.0f} M"]
         for what in ("tensors", "process"):
             cells += [f"{one[side][what] / 1e6:,.0f} MB" for side in ("predicted", "measured")]

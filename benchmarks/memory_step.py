@@ -2,8 +2,8 @@
 
 The process is forked, as every step of ``vf apply`` is, from one that has imported the heavy libraries. ``train`` runs
 in it, under a ledger of every tensor storage that an operation reads or makes, the backward pass included (what an
-operation takes for itself alone is not in it); the parent watches how much memory it holds that no file stands behind.
-On CUDA the figures are those of torch's own allocator.
+operation takes for itself alone is not in it); the kernel says how much of the machine's memory the process held at
+most. On CUDA the figures are those of torch's own allocator.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import random
 import sys
 import tempfile
-import time
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROWS = 24
-_LOOK_EVERY_S = 0.005
+WHOLE_VOCABULARY = 49152  # SmolLM2's
 _WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "runs", "into", "green", "woods", "before")
 Case = Mapping[str, Any]
 
@@ -34,12 +33,12 @@ def measured(case: Case) -> dict[str, int]:
         root = Path(folder)
         forked(lambda: build(case, root / "base"))  # building a model must leave no trace in what is measured
         write_rows(case, root / "data")
-        told, peak = forked(lambda: train(case, root))
-    return {"process": peak, **told}
+        told: dict[str, int] = forked(lambda: train(case, root))
+    return told
 
 
-def forked(work: Callable[[], Any]) -> tuple[Any, int]:
-    """What ``work`` returns in a fork of this process, and the most memory that the fork held."""
+def forked(work: Callable[[], Any]) -> Any:
+    """What ``work`` returns in a fork of this process."""
     ours, theirs = os.pipe()
     if (child := os.fork()) == 0:
         code = 1
@@ -52,16 +51,11 @@ def forked(work: Callable[[], Any]) -> tuple[Any, int]:
             sys.stderr.flush()
             os._exit(code)
     os.close(theirs)
-    peak, ended = 0, (0, 0)
-    while ended[0] == 0:
-        peak = max(peak, anonymous_bytes(child))
-        time.sleep(_LOOK_EVERY_S)
-        ended = os.waitpid(child, os.WNOHANG)
     with os.fdopen(ours) as pipe:
         told = pipe.read()
-    if ended[1]:
+    if os.waitpid(child, 0)[1]:
         raise SystemExit("the measured process failed")
-    return json.loads(told), peak
+    return json.loads(told)
 
 
 def build(case: Case, folder: Path) -> None:
@@ -90,7 +84,7 @@ def tokenizer_of(case: Case) -> Any:
     """SmolLM2's; for smaller vocabularies one token for each byte."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    if case["model"]["vocab_size"] >= 49152:
+    if case["model"]["vocab_size"] >= WHOLE_VOCABULARY:
         from tests.tiny import tokenizer_folder
 
         return AutoTokenizer.from_pretrained(tokenizer_folder())
@@ -105,14 +99,18 @@ def tokenizer_of(case: Case) -> Any:
 
 
 def write_rows(case: Case, folder: Path) -> None:
-    """Texts of different lengths, in tokens or in letters: every second one is longer than ``max_length``."""
+    """Texts of nearly one length: every second one is cut at ``max_length``, the others fill 80 to 97 % of it."""
     from variantforge.stages import rows
 
-    dice, longest = random.Random(0), 2 * case["args"]["max_length"]
+    dice, length = random.Random(0), case["args"]["max_length"]
+    letters = case["model"]["vocab_size"] < WHOLE_VOCABULARY  # a token is a letter there, and a word here
     made = []
     for number in range(ROWS):
-        words = longest if number % 2 else dice.randint(longest // 32, longest // 12)
-        made.append(rows.make_row("words", {"text": " ".join(dice.choice(_WORDS) for _ in range(words))}))
+        wanted = length * (1.2 if number % 2 else dice.uniform(0.8, 0.97))
+        words: list[str] = []
+        while (len(" ".join(words)) if letters else len(words)) < wanted:
+            words.append(dice.choice(_WORDS))
+        made.append(rows.make_row("words", {"text": " ".join(words)}))
     folder.mkdir()
     rows.write_rows(folder / "train.jsonl", made)
 
@@ -130,14 +128,14 @@ def train(case: Case, root: Path) -> dict[str, int]:
     for name in ("out", "scratch"):
         (root / name).mkdir()
     context = StepContext(step=step_of(case), inputs=inputs, out=root / "out", scratch=root / "scratch")
-    before = anonymous_bytes(os.getpid())
+    before = resident_bytes("VmRSS")
     if torch.cuda.is_available():
         STAGE.do(context)
         return {"tensors": torch.cuda.max_memory_allocated(), "process": torch.cuda.max_memory_reserved()}
     mode = ledger_mode()
     with mode:
         STAGE.do(context)
-    return {"tensors": mode.peak, "libraries": before}
+    return {"tensors": mode.peak, "process": resident_bytes("VmHWM"), "libraries": before}
 
 
 def step_of(case: Case) -> Any:
@@ -159,16 +157,10 @@ def _load_eager() -> None:
     AutoModelForCausalLM.from_pretrained = classmethod(from_pretrained)
 
 
-def anonymous_bytes(process: int) -> int:
-    """Memory of a process that no file stands behind: what cannot be taken back from it."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    for line in lines:
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) * 1024
-    return 0
+def resident_bytes(field: str) -> int:
+    """Of this process: ``VmRSS``, what it holds of the machine's memory, or ``VmHWM``, the most that it ever held."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def ledger_mode() -> Any:

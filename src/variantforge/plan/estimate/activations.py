@@ -43,16 +43,16 @@ def _inputs(width_of: int, layers: int, recipe: Recipe) -> float:
     """The input [width_of] of ``layers`` linear layers that are trained.
 
     Layers share it, but where each must cast it: float32 streams under autocast (full), or an adapter in float32 on a
-    base in bf16 without autocast (qlora in float32 arithmetic). Dropout gives each its own copy, and a mask of bytes.
+    base in bf16 without autocast (qlora in float32 arithmetic). Dropout gives each its own copy, and a mask: of bytes
+    on CUDA, of numbers on the CPU.
     """
     if not layers:
         return 0.0
     casts_each = recipe.base_width != recipe.width or (not recipe.autocast and recipe.width == 2)
     size = float(recipe.width if recipe.autocast or recipe.width == _FLOAT else _FLOAT)
-    kept = width_of * size * (layers if casts_each else 1)
-    if not recipe.full and recipe.adapter.dropout:
-        kept += width_of * (size + 1) * layers - (width_of * size if not casts_each else 0)
-    return kept
+    if recipe.adapter.dropout and not recipe.full:
+        return width_of * layers * (size + (1 if recipe.device == "cuda" else size))
+    return width_of * size * (layers if casts_each else 1)
 
 
 def _count(trained: Trained, *endings: str) -> int:
