@@ -22,6 +22,7 @@ VariantforgeError                    1   something failed; the message says what
 │   │   ├── NonFiniteLoss                    the loss is NaN or infinite
 │   │   ├── LossSpike                        the loss has left its range for three steps
 │   │   ├── OutOfMemory                      not even the smallest micro-batch fits
+│   │   ├── WorkerDied                       one of several processes ended before the training did
 │   │   ├── NothingRewarded                  no two answers to a prompt got different rewards
 │   │   ├── RewardFailed                     a reward crashed, or gave what is no score
 │   │   └── EmptyAdapter                     the saved adapter changes nothing
@@ -200,6 +201,10 @@ class LossSpike(TrainError):
 
 
 class OutOfMemory(TrainError):
+    pass
+
+
+class WorkerDied(TrainError):
     pass
 
 

@@ -312,8 +312,51 @@ class MixSpec(Section):
         return {name: amount for name, amount in {**self.mix, **self.epochs}.items() if amount > 0}
 
 
+class FsdpSpec(Section):
+    """transformers' ``fsdp_config``, of FSDP2: weights lie in shards over the processes."""
+
+    reshard_after_forward: bool = Field(True, description="give gathered weights back after each layer's forward")
+    cpu_offload: bool = Field(False, description="keep shards in the CPU's memory")
+    activation_checkpointing: bool = Field(False, description="compute activations again in the backward pass")
+    auto_wrap_policy: Literal["TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP", "NO_WRAP"] = Field(
+        "TRANSFORMER_BASED_WRAP", description="what is sharded as one unit"
+    )
+    transformer_layer_cls_to_wrap: list[str] = Field([], description="classes of layers, where they are not found")
+    min_num_params: int = Field(0, ge=0, description="of a unit, with SIZE_BASED_WRAP")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As transformers takes it."""
+        return {"version": 2, **self.model_dump(mode="json", exclude_defaults=True)}
+
+
+class AccelerateSpec(Section):
+    """How processes work together, in accelerate's words."""
+
+    fsdp: FsdpSpec | None = Field(None, description="shard the weights (FSDP2), e.g. {}; without it each has all (DDP)")
+    machines: int = Field(1, ge=1, description="over how many machines the processes are spread")
+    machine_rank: int = Field(0, ge=0, description="which of the machines this is: 0 is the main one")
+    main_process_ip: str | None = Field(None, description="address of the main machine")
+    main_process_port: int | None = Field(None, ge=1, le=65535, description="free port of the main machine")
+
+    @model_validator(mode="after")
+    def _machines_find_each_other(self) -> AccelerateSpec:
+        if self.machines > 1 and (self.main_process_ip is None or self.main_process_port is None):
+            raise ValueError("machines find each other by main_process_ip and main_process_port: set both")
+        if self.machine_rank >= self.machines:
+            raise ValueError(f"machine_rank counts from 0: the last of {self.machines} is {self.machines - 1}")
+        return self
+
+
 class ResourcesSpec(Section):
     """What a variant's steps may take. Never changes what is made."""
+
+    processes: int = metadata(
+        1, description="processes that share a training, on all machines together; the global batch stays", ge=1
+    )
+    accelerate: AccelerateSpec = metadata(
+        AccelerateSpec(), description="how the processes work together, e.g. {fsdp: {}}"
+    )
 
     max_memory_gb: float | None = metadata(
         None, description="refuse a training that is predicted to need more, in GB (10^9 bytes)", gt=0

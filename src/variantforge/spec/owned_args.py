@@ -11,6 +11,7 @@ _EVALUATION = "variantforge measures in its own stage, on the files that ship: s
 _LOGS = "every metric is always written to events.jsonl; how often is set with logging_steps"
 _ROWS = "variantforge tokenizes the rows itself and decides from them what is supervised: see 'datasets'"
 _TEMPLATE = "the tokenizer and its chat template are the base's, so that what ships answers as it was trained"
+_PROCESSES = "how processes share a training changes no weight: see 'resources.accelerate.fsdp'"
 _BEST = "the last state is what is kept; gates judge it"
 
 OWNED = {
@@ -49,6 +50,8 @@ OWNED = {
     "model_init_kwargs": "variantforge loads the base itself: see 'base' and 'train.adapter'",
     "trust_remote_code": "code that comes with a model is never run",
     "local_rank": "it is set by the launcher of a training on several devices",
+    "fsdp": _PROCESSES,
+    "fsdp_config": _PROCESSES,
     "auto_find_batch_size": "it would change the result behind the family file's back: "
     "set per_device_train_batch_size and gradient_accumulation_steps",
 }

@@ -9,6 +9,7 @@ from variantforge.errors import TrainError
 from variantforge.spec.family import AdapterSpec
 from variantforge.spec.owned_args import is_tracking
 from variantforge.spec.trainer_args import config_module
+from variantforge.stages.train.processes import Layout, shared, sharing_problem
 from variantforge.stages.train.smaller import halved
 from variantforge.step import StepContext
 
@@ -56,11 +57,21 @@ def trainer_config(
         args = {"use_cpu": True, "dataloader_pin_memory": False, **args}
     args |= {"output_dir": str(context.scratch / "checkpoints"), "disable_tqdm": True}
     args |= {"report_to": "none", **context.step.hints.get("tracking", {})}
-    args |= CHECKPOINTS | halved(args, context.scratch)
+    args |= CHECKPOINTS | own_share(args, context)
     try:
         return config_class(context.step.method)(**args)
     except (TypeError, ValueError) as error:
         raise TrainError("TRL does not accept train.args", why=str(error), next="correct train.args") from error
+
+
+def own_share(args: Mapping[str, Any], context: StepContext) -> dict[str, Any]:
+    """Arguments of each process: its share of the global batch, halved where memory has not sufficed before."""
+    layout = Layout.of(context.step.hints, args)
+    parts = shared(args, layout.processes)
+    if layout.processes > 1 and not parts:
+        raise TrainError("the processes cannot share the global batch", why=sharing_problem(args, layout.processes))
+    sharding = {"fsdp": True, "fsdp_config": dict(layout.fsdp)} if layout.fsdp is not None else {}
+    return {**parts, **halved({**args, **parts}, context.scratch), **sharding}
 
 
 def config_class(method: str) -> Any:

@@ -33,3 +33,18 @@ class EpochOrder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((self.seed << 20) + epoch)
             return [int(index) for index in self.inner]
+
+
+class FilledOrder(EpochOrder):
+    """The same order, filled up with a row that teaches nothing, which stands behind all others, to a multiple of
+    ``rows``: so that each of several processes gets equally many."""
+
+    def __init__(self, inner: Any, seed: int, rows: int) -> None:
+        super().__init__(inner, seed)
+        self.fillers = -len(inner) % rows
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([*self.order(self.epoch), *[len(self.inner)] * self.fillers])
+
+    def __len__(self) -> int:
+        return len(self.inner) + self.fillers

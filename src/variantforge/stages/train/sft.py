@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from variantforge.stages.train.examples import Examples, read_examples, tell_what_was_cut
+from variantforge.stages.train.examples import IGNORED, Examples, read_examples, tell_what_was_cut
 from variantforge.stages.train.first_step import FirstStep
 from variantforge.stages.train.head import compact_head
 from variantforge.stages.train.method import Needs
@@ -44,6 +44,15 @@ class ProvenAtFirst(Careful):
         """Tokens that the rows of this step have to learn from, whatever batches were made of them."""
         rows = self.train_dataset.select(self.positions_of_step())["labels"]
         return sum(label != -100 for row in rows for label in row[1:])
+
+    def filler(self) -> Any:
+        """Two tokens, none of them learned from."""
+        first = self.train_dataset[0]
+        row = {name: value[:2] if isinstance(value, list) else value for name, value in first.items()}
+        row["labels"] = [IGNORED] * len(row["input_ids"])
+        if "seq_lengths" in row:  # of the rows packed into it
+            row["seq_lengths"] = [len(row["input_ids"])]
+        return type(self.train_dataset).from_list([row], features=self.train_dataset.features)
 
     def _is_plain(self) -> bool:
         args, config = self.args, self.model.config.get_text_config()

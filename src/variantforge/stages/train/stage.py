@@ -8,6 +8,8 @@ from variantforge.stages.models import quiet
 from variantforge.stages.stage import Desk, Place
 from variantforge.stages.train import METHODS, Method
 from variantforge.stages.train.config import effective_args, split_tracking
+from variantforge.stages.train.processes import Layout, shared, train_together
+from variantforge.stages.train.processes.planning import resource_hints, tell_what_cannot_be_shared
 from variantforge.stages.train.smaller import done_within_memory
 from variantforge.stages.train.tracking import lasting_folders, tell_missing_trackers, tracking_hints
 from variantforge.step import Artifact, Step, StepContext
@@ -32,6 +34,7 @@ class TrainStage:
             desk.problem(f"{desk.at_key}.train.rewards", f"{train.method} reads no rewards: they are for grpo")
         args, tracking = split_tracking(train.args)
         tell_missing_trackers(desk, tracking.get("report_to"))
+        tell_what_cannot_be_shared(desk, variant, effective_args(train.adapter, args, method.defaults))
         needs = method.needs(desk, name, variant)
         base = desk.step(Place("merge", variant.from_) if variant.from_ else Place("base", name))
         data = desk.step(Place("data", name, "mix"))
@@ -41,7 +44,7 @@ class TrainStage:
         if desk.family.data_policy.on_special_tokens == "keep":
             params["special_tokens"] = "keep"
         inputs = {"base": base.key, "data": data.key, **needs.inputs}
-        hints = dict(variant.resources.model_dump(mode="json", exclude_none=True))
+        hints = resource_hints(variant.resources)
         hints |= tracking_hints(desk, name, tracking)
         if train.on_spike != "stop":
             hints["on_spike"] = train.on_spike
@@ -51,8 +54,14 @@ class TrainStage:
     def do(self, context: StepContext) -> None:
         method, params = METHODS.load(context.step.method)(), context.step.params
         args = effective_args(AdapterSpec(**params["adapter"]), params["args"], method.defaults)
+        layout = Layout.of(context.step.hints, args)
+        own = {**args, **shared(args, layout.processes)}
+
+        def train() -> None:
+            train_together(context, layout) if layout.launched else method.train(context)
+
         with quiet(), lasting_folders(context.step):
-            while not done_within_memory(lambda: method.train(context), context, args):
+            while not done_within_memory(train, context, own):
                 pass  # with half the micro-batch
 
     def stale(self, step: Step, artifact: Artifact) -> str:

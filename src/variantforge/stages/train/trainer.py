@@ -16,7 +16,8 @@ from typing import Any
 from variantforge.errors import Interrupted, LossSpike, NonFiniteLoss
 from variantforge.stages.train import checkpoints
 from variantforge.stages.train.adapters import trainable
-from variantforge.stages.train.order import EpochOrder
+from variantforge.stages.train.order import EpochOrder, FilledOrder
+from variantforge.stages.train.processes import ranks
 from variantforge.stages.train.spikes import IN_A_ROW, Spikes
 from variantforge.step import StepContext
 
@@ -34,21 +35,56 @@ class Careful:
     lr_scheduler: Any
     train_dataset: Any
     shown: tuple[str, ...] = ("loss", "tokens_per_s", "learning_rate", "grad_norm")  # metrics that progress tells of
+    _order: EpochOrder
+    _filler: Any = None
 
     def watch(self, context: StepContext, warmup: float | None, row_names: Names) -> None:
         """``warmup``: share of all steps, unless the user said. ``row_names``: positions -> names for messages."""
         self.context, self._warmup, self._row_names = context, warmup, row_names
         self._micro_losses: list[float] = []
         self._spikes = Spikes()
-        self.tokens = self.supervised_tokens = 0
+        self.tokens = self.supervised_tokens = 0  # of all processes, once a step is done
+        self._counted = (0, 0)
         self._since: tuple[float, int] | None = None
 
     # --- data order ---------------------------------------------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
-        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        self._order = EpochOrder(super()._get_train_sampler(train_dataset), seed)  # type: ignore[misc]
+        """The order is that of one process: of the whole training set, in windows of the global batch."""
+        seed, args = self.args.data_seed if self.args.data_seed is not None else self.args.seed, self.args
+        steps, args.gradient_accumulation_steps = args.gradient_accumulation_steps, self._micro_batches_of_a_step
+        inner = super()._get_train_sampler(train_dataset if self._filler is None else self._unfilled)  # type: ignore[misc]
+        args.gradient_accumulation_steps = steps
+        self._order = EpochOrder(inner, seed)
+        if self._filler is not None:
+            self._order = FilledOrder(inner, seed, args.per_device_train_batch_size * ranks.world())
         return self._order
+
+    def get_train_dataloader(self) -> Any:
+        """Where one process of several would have rows more than another, rows that teach nothing fill up."""
+        self._filler, self._unfilled = self.filler() if ranks.world() > 1 else None, self.train_dataset
+        if self._filler is None:
+            return super().get_train_dataloader()  # type: ignore[misc]
+        from datasets import concatenate_datasets
+
+        self.train_dataset = concatenate_datasets([self._unfilled, self._filler])
+        try:
+            return super().get_train_dataloader()  # type: ignore[misc]
+        finally:
+            self.train_dataset = self._unfilled
+
+    def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> Any:
+        self._order.set_epoch(epoch)  # a shard of a loader that goes on within an epoch does not pass it on
+        return super()._run_epoch(*args, epoch=epoch, **kwargs)  # type: ignore[misc]
+
+    def filler(self) -> Any:
+        """A dataset of one row like the training set's that teaches nothing; None where a method has no such row."""
+        return None
+
+    @property
+    def _micro_batches_of_a_step(self) -> int:
+        """Of all processes."""
+        return int(self.args.gradient_accumulation_steps) * ranks.world()
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         if self._warmup is not None:
@@ -75,13 +111,28 @@ class Careful:
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Called with all gradients there and before the optimizer's step: the last moment to stop."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
-        losses, self._micro_losses = self._micro_losses, []
+        loss = self._sum_over_processes()
         scaled = self.accelerator.scaler is not None  # fp16: the scaler expects overflows, and skips such steps
-        if not all(math.isfinite(loss) for loss in losses) or not (scaled or math.isfinite(float(norm))):
-            raise self._not_finite(sum(losses), float(norm))
-        if self._spikes.add(sum(losses)):
-            self._tell_spike(sum(losses))
+        if not math.isfinite(loss) or not (scaled or math.isfinite(float(norm))):
+            raise self._not_finite(loss, float(norm))
+        if self._spikes.add(loss):
+            self._tell_spike(loss)
         return norm
+
+    def _sum_over_processes(self) -> float:
+        """The step's loss, the same for all. Counts of tokens are those of all from here on, without fillers."""
+        losses, self._micro_losses = self._micro_losses, []
+        (tokens, supervised), filled = self._counted, self._filled_tokens()
+        loss, more, learned = ranks.summed([sum(losses), self.tokens - tokens, self.supervised_tokens - supervised])
+        self._counted = (tokens + round(more) - filled, supervised + round(learned))
+        self.tokens, self.supervised_tokens = self._counted
+        return loss / ranks.world()
+
+    def _filled_tokens(self) -> int:
+        """Tokens of the rows that fill this step up, of all processes."""
+        if not isinstance(self._order, FilledOrder) or (self.state.global_step + 1) % self._steps_of_an_epoch:
+            return 0
+        return int(self._order.fillers * len(self._filler[0]["input_ids"]))
 
     @property
     def _goes_on_regardless(self) -> bool:
@@ -117,12 +168,15 @@ class Careful:
 
     def positions_of_step(self) -> list[int]:
         """Where in the dataset the rows of the step being done stand."""
-        order, size = self._order.order(self._order.epoch), self.args.per_device_train_batch_size
-        batches = len(order) // size if self.args.dataloader_drop_last else math.ceil(len(order) / size)
-        rows_per_step = size * self.args.gradient_accumulation_steps
-        steps_per_epoch = math.ceil(batches / self.args.gradient_accumulation_steps)
-        first = (self.state.global_step % steps_per_epoch) * rows_per_step
-        return order[first : first + rows_per_step]
+        rows_per_step = self.args.per_device_train_batch_size * self._micro_batches_of_a_step
+        first = (self.state.global_step % self._steps_of_an_epoch) * rows_per_step
+        return self._order.order(self._order.epoch)[first : first + rows_per_step]
+
+    @property
+    def _steps_of_an_epoch(self) -> int:
+        rows, size = len(self._order.inner), self.args.per_device_train_batch_size
+        batches = rows // size if self.args.dataloader_drop_last else math.ceil(rows / size)
+        return max(1, math.ceil(batches / self._micro_batches_of_a_step))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._since:
@@ -142,19 +196,20 @@ class Careful:
             return
         place = checkpoints.checkpoint_path(Path(self.args.output_dir), self.state.global_step)
         self.store_flos()  # type: ignore[attr-defined]
-        weights = dict(trainable(self.model))
-        checkpoints.write_checkpoint(
-            place, weights, self._everything(), lambda path: self.state.save_to_json(str(path))
-        )
-        checkpoints.rotate(place.parent, keep=self.args.save_total_limit)
+        weights = {name: ranks.whole(parameter) for name, parameter in trainable(self.model)}
+        everything = self._everything()
+        if ranks.writes():
+            checkpoints.write_checkpoint(place, weights, everything, lambda path: self.state.save_to_json(str(path)))
+            checkpoints.rotate(place.parent, keep=self.args.save_total_limit)
+        ranks.wait_for_all()  # one that is asked to stop does so after it was written
 
     def _everything(self) -> dict[str, Any]:
         scaler = self.accelerator.scaler
         return {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": ranks.whole_tree(self.optimizer.state_dict()),
             "scheduler": self.lr_scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
-            "random": checkpoints.random_states(),
+            "random": ranks.told_by_all(checkpoints.random_states()),
             "counts": [self.tokens, self.supervised_tokens],
             "losses": [list(self._spikes.losses), self._spikes.high],
         }
@@ -165,25 +220,41 @@ class Careful:
         saved = checkpoints.read_weights(Path(resume_from_checkpoint))
         with torch.no_grad():
             for name, parameter in trainable(self.model):
-                parameter.copy_(saved[name])
+                parameter.copy_(ranks.like(parameter, saved[name]))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
         saved = checkpoints.read_state(Path(checkpoint))
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.load_state_dict(self._laid_out(saved["optimizer"]))
         self.lr_scheduler.load_state_dict(saved["scheduler"])
         if saved["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.tokens, self.supervised_tokens = saved["counts"]
+        self._counted = (self.tokens, self.supervised_tokens)
         self._spikes = Spikes(*saved["losses"])
+
+    def _laid_out(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """An optimizer's state with every tensor as its parameter is: in shards, where that is."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+        def laid_out(parameter: Any, value: Any) -> Any:
+            of_its_shape = getattr(value, "shape", None) == parameter.shape
+            return ranks.like(parameter, value) if of_its_shape else value
+
+        state = {
+            index: {name: laid_out(parameters[index], value) for name, value in values.items()}
+            for index, values in saved["state"].items()
+        }
+        return {**saved, "state": state}
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         """Done with the optimizer."""
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            checkpoints.restore_random_states(checkpoints.read_state(Path(checkpoint))["random"])
+            states = checkpoints.read_state(Path(checkpoint))["random"]  # one for each process that there was
+            checkpoints.restore_random_states(states[ranks.rank() % len(states)])
 
 
 def stop_callback(context: StepContext) -> Any:
@@ -194,7 +265,8 @@ def stop_callback(context: StepContext) -> Any:
         asked = False
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-            self.asked = context.stopping() and state.global_step < state.max_steps  # after the last: end in peace
+            asked = ranks.anyone(context.stopping())
+            self.asked = asked and state.global_step < state.max_steps  # after the last: end in peace
             control.should_save = control.should_save or self.asked
             control.should_log = control.should_log or control.should_save  # the log must not straddle a checkpoint
             return control

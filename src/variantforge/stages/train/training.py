@@ -27,6 +27,7 @@ from variantforge.stages.rows import TRAIN, kind_of, read_rows
 from variantforge.stages.tokens import load_tokenizer
 from variantforge.stages.train import adapters, checkpoints
 from variantforge.stages.train.config import WARMUP, effective_args, trainer_config
+from variantforge.stages.train.processes import Layout, ranks, shared
 from variantforge.stages.train.smaller import halved
 from variantforge.stages.train.trainer import Careful, stop_callback
 from variantforge.step import StepContext
@@ -96,20 +97,32 @@ class Training:
 
     def run(self, trainer: Any) -> None:
         """Trains to the end, from the newest whole checkpoint where there is one."""
-        resume = checkpoints.newest_valid(Path(self.config.output_dir), self.context.note)
+        resume = self._newest_checkpoint()
         if resume:
             self.context.note(f"going on from {resume.name}")
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
+    def _newest_checkpoint(self) -> Path | None:
+        """The newest that is whole, found by those that write; with several processes, all go on from the same."""
+        folder = Path(self.config.output_dir)
+        found = checkpoints.newest_valid(folder, self.context.note) if ranks.writes() else None
+        names = set(ranks.told_by_all(found.name if found else "" if ranks.writes() else None)) - {None}
+        if len(names) > 1:
+            self.context.note(f"the machines hold different checkpoints ({', '.join(sorted(names))}): starting anew")
+        return folder / name if len(names) == 1 and (name := names.pop()) else None
+
     def save(self, trainer: Any) -> None:
         """Writes the log and the adapter (or all weights), proven. Raises EmptyAdapter."""
+        trained = trained_weights(trainer)
+        if not ranks.writes():
+            return
         log = "".join(canonical_json(event) + "\n" for event in trainer.state.log_history)
         write_text(self.context.out / "events.jsonl", log)
         if self.adapter.type == "full":
-            save_full(trainer.model, self.folder, self.context.out / "model")
+            save_full(trainer.model, self.folder, self.context.out / "model", trained)
             return
         folder = make_folder(self.context.out / adapters.ADAPTER)
-        adapters.save_adapter(trainer.model, folder, adapters.base_name(self.base))
+        adapters.save_adapter(trainer.model, folder, adapters.base_name(self.base), trained)
         adapters.prove_adapter(folder, self.matched)
 
     def facts(self, trainer: Any, **of_the_rows: int) -> dict[str, Any]:
@@ -118,7 +131,8 @@ class Training:
         if not losses:
             raise NoSupervisedTokens("not one step was trained", next="raise train.args.num_train_epochs or max_steps")
         args = effective_args(self.adapter, self.context.step.params["args"], self._defaults)
-        used = halved(args, self.context.scratch)
+        layout = Layout.of(self.context.step.hints, args)
+        used = halved({**args, **shared(args, layout.processes)}, self.context.scratch)
         return {
             "steps": trainer.state.global_step,
             "epochs": trainer.state.epoch,
@@ -134,6 +148,7 @@ class Training:
             "adapter": self.adapter.model_dump(mode="json"),
             "args": args,
             **({"out_of_memory": used} if used else {}),
+            **({"processes": layout.told} if layout.processes > 1 else {}),
         }
 
 
@@ -151,11 +166,24 @@ def row_names(dataset: Any, positions: list[int]) -> list[str]:
     return [f"packed sequence {position}" for position in positions]
 
 
-def save_full(model: Any, base: Path, out: Path) -> None:
-    """All weights in bf16, with the base's own configuration, tokenizer and template."""
-    for name, parameter in model.named_parameters():
-        parameter.data = to_bf16(parameter.data, name)
-    model.save_pretrained(make_folder(out), safe_serialization=True)
+def trained_weights(trainer: Any) -> dict[str, Any] | None:
+    """What was trained, gathered whole, where its shards lie in several processes; else None: the model has it."""
+    parameters = adapters.trainable(trainer.model)
+    if not any(ranks.in_shards(parameter) for _, parameter in parameters):
+        return None
+    return {name: ranks.whole(parameter) for name, parameter in parameters}
+
+
+def save_full(model: Any, base: Path, out: Path, trained: Mapping[str, Any] | None = None) -> None:
+    """All weights in bf16, with the base's own configuration, tokenizer and template. ``trained``: the weights, where
+    the model holds but a part of them."""
+    if trained is None:
+        for name, parameter in model.named_parameters():
+            parameter.data = to_bf16(parameter.data, name)
+        model.save_pretrained(make_folder(out), safe_serialization=True)
+    else:
+        state = {name: to_bf16(tensor, name) for name, tensor in trained.items()}
+        model.save_pretrained(make_folder(out), safe_serialization=True, state_dict=state)
     for path in base.iterdir():
         if ".safetensors" not in path.name:
             copy_file(path, out / path.name)

@@ -32,6 +32,7 @@ def remember_start(model: Module, *, rewrites_base: bool) -> None:
     """Keeps, with the model, digests of all that is trained, and the matrices that were taken out of the base."""
     state = _state(model)
     start: dict[str, Any] = {"digests": {name: _digest(tensor) for name, tensor in state.items()}, "matrices": {}}
+    start["shapes"] = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if rewrites_base:
         start["matrices"] = {name: tensor.detach().float().cpu().clone() for name, tensor in state.items()}
     setattr(model, _START, start)
@@ -52,17 +53,19 @@ def _digest(tensor: Tensor) -> str:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def save_adapter(model: Any, folder: Path, base_name: str) -> None:
+def save_adapter(model: Any, folder: Path, base_name: str, trained: Mapping[str, Tensor] | None = None) -> None:
     """Writes a PEFT adapter folder that names its base by ``base_name`` and holds no path of this machine; beside it,
-    what the model says (see ``witness``). Raises EmptyAdapter when training has moved nothing."""
+    what the model says (see ``witness``). ``trained``: its weights, where the model holds but a part of them. Raises
+    EmptyAdapter when training has moved nothing."""
     with quiet():
         # of several adapters (a method's reference is one) only this one is trained
-        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+        held = {} if trained is None else {"state_dict": dict(trained)}
+        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False, **held)
         write_witness(model, folder.parent, _precision(model))
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's own card names the folder of the base
     config = json.loads((folder / CONFIG).read_text())
-    start = getattr(model, _START, {"digests": {}, "matrices": {}})
-    _require_moved(folder, start["digests"])
+    start = getattr(model, _START, {"digests": {}, "matrices": {}, "shapes": {}})
+    _require_moved(folder, start["digests"], start["shapes"])
     if start["matrices"]:
         config = _over_the_whole_base(folder, config, start["matrices"])
     config["base_model_name_or_path"] = base_name
@@ -104,13 +107,16 @@ def _over_the_whole_base(folder: Path, config: dict[str, Any], start: Mapping[st
 # --- proving --------------------------------------------------------------------------------------------------------
 
 
-def _require_moved(folder: Path, start: Mapping[str, str]) -> None:
-    """Raises EmptyAdapter unless all tensors are there that were put on, and one is not what it was at the start."""
+def _require_moved(folder: Path, start: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises EmptyAdapter unless all tensors are there that were put on, each of its shape, and one is not what it was
+    at the start."""
     from safetensors.torch import load_file
 
     tensors = load_file(folder / WEIGHTS)
     if lost := sorted(start.keys() - tensors.keys()):
         raise _not_whole(lost[0], len(start), "tensors", tensors)
+    if torn := sorted(name for name, tensor in tensors.items() if tensor.shape != shapes.get(name, tensor.shape)):
+        raise _only_a_part(torn[0], tuple(tensors[torn[0]].shape), shapes[torn[0]], len(torn))
     if start and all(_digest(tensor) == start.get(name) for name, tensor in tensors.items()):
         raise _changes_nothing(f"none of its {len(tensors)} tensors has moved", tensors)
 
@@ -166,6 +172,13 @@ def _not_whole(what: str, count: int, noun: str, tensors: Mapping[str, Tensor]) 
     return EmptyAdapter(
         f"the saved adapter is not whole: {what} is not in it",
         why=f"{count} {noun} were trained, and {len(tensors)} tensors were saved.",
+    )
+
+
+def _only_a_part(name: str, saved: tuple[int, ...], trained: tuple[int, ...], count: int) -> EmptyAdapter:
+    return EmptyAdapter(
+        f"the saved adapter is not whole: {name} was saved as {list(saved)}, and {list(trained)} was trained",
+        why=f"So it is with {count} tensors: they lie in parts in several processes, and were not gathered.",
     )
 
 
