@@ -32,11 +32,12 @@ FAMILY: dict[str, Any] = {
         "rows": {"path": "./rows.jsonl"},
         "code": {"source": "python_source", "packages": ["json"], "folder": "./code"},
         "unused": {"path": "./other.jsonl"},
+        "told": {"source": "teacher", "prompts": "rows", "teacher": {"model": "./base"}},
     },
     "variants": {
         "first": {"kind": "instruct", "data": {"mix": {"rows": 1.0, "code": 1.0}}, "quantize": ["nf4"]},
         "second": {"kind": "domain", "from": "first", "data": {"mix": {"rows": 1.0}}},
-        "third": {"kind": "code", "data": {"mix": {"code": 1.0}}},
+        "third": {"kind": "code", "data": {"mix": {"code": 1.0, "told": 1.0}}},
     },
     "evaluate": {"heldout": {"evaluator": "perplexity"}},
     "gates": [{"metric": "heldout.loss", "at_most": 3.0}],
@@ -73,6 +74,23 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "PythonSourceDataset.license": ("datasets.code.license", "psf-2.0", {"card"}),
     "PythonSourceDataset.license_reason": ("datasets.code.license_reason", "read", {"card"}),
     "PythonSourceDataset.description": ("datasets.code.description", "words", {"card"}),
+    "TeacherDataset.source": ("datasets.told", {"path": "./other.jsonl"}, {"data"}),
+    "TeacherDataset.prompts": ("datasets.told.prompts", "code", {"data"}),
+    "TeacherSpec.variant": ("datasets.told.teacher", {"variant": "first"}, {"data"}),
+    "TeacherSpec.model": ("datasets.told.teacher", {"model": "./other-base"}, {"base", "data"}),
+    "TeacherSpec.endpoint": ("datasets.told.teacher", {"endpoint": "https://a.org/v1", "model": "m"}, {"data"}),
+    "TeacherSpec.license": ("datasets.told.teacher.license", "mit", {"card"}),
+    "TeacherSpec.license_reason": ("datasets.told.teacher.license_reason", "read", {"card"}),
+    "TeacherDataset.system": ("datasets.told.system", "Be brief.", {"data"}),
+    "TeacherDataset.samples": ("datasets.told.samples", 2, {"data"}),
+    "TeacherDataset.max_tokens": ("datasets.told.max_tokens", 9, {"data"}),
+    "TeacherDataset.temperature": ("datasets.told.temperature", 0.1, {"data"}),
+    "TeacherDataset.top_p": ("datasets.told.top_p", 0.5, {"data"}),
+    "TeacherDataset.seed": ("datasets.told.seed", 1, {"data"}),
+    "TeacherDataset.limit": ("datasets.told.limit", 8, {"data"}),
+    "TeacherDataset.license": ("datasets.told.license", "mit", {"card"}),
+    "TeacherDataset.license_reason": ("datasets.told.license_reason", "read", {"card"}),
+    "TeacherDataset.description": ("datasets.told.description", "words", {"card"}),
     "DeduplicateSpec.exact": ("data_policy.deduplicate.exact", False, {"data"}),
     "DeduplicateSpec.near": ("data_policy.deduplicate.near", 0.85, {"data"}),
     "DataPolicySpec.on_bad_row": ("data_policy.on_bad_row", "skip", {"data"}),
@@ -153,6 +171,10 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
 ON_HUB = {"PublishSpec.to", "PublishSpec.index", "PublishSpec.channel", "PublishSpec.visibility", "PublishSpec.gated"}
 # Keys that change no step's key, and the test that shows what they do instead.
 ELSEWHERE = {
+    "TeacherSpec.api_key_env": "tests/plan/test_teachers.py: it names the key of an endpoint, and changes no key here",
+    "TeacherDataset.requests_per_minute": "tests/plan/test_teachers.py: how fast is asked changes no key",
+    "TeacherDataset.concurrency": "tests/plan/test_teachers.py: how fast is asked changes no key",
+    "TeacherDataset.timeout_s": "tests/plan/test_teachers.py: how fast is asked changes no key",
     "TrainSpec.answers": "tests/plan/test_teachers.py: asked about other answers, a teacher makes another student",
     "BaseSpec.revision": "tests/plan/test_pin.py: a revision is resolved to the commit that is pinned",
     "RowsDataset.revision": "tests/stages/data/test_stage.py: a dataset's revision is resolved to a commit",
@@ -171,7 +193,7 @@ CONTAINERS = {
     "FamilySpec.base", "FamilySpec.datasets", "FamilySpec.data_policy", "FamilySpec.defaults", "FamilySpec.variants",
     "FamilySpec.evaluate", "FamilySpec.gates", "FamilySpec.publish", "DataPolicySpec.deduplicate",
     "DataPolicySpec.decontaminate", "VariantSpec.data",
-    "VariantSpec.train", "TrainSpec.adapter", "VariantSpec.resources", "DefaultsSpec.resources",
+    "VariantSpec.train", "TeacherDataset.teacher", "TrainSpec.adapter", "VariantSpec.resources", "DefaultsSpec.resources",
 }  # fmt: skip
 ORDER = ("base", "data", "train", "merge", "quantize", "evaluate", "gate", "card", "publish")
 

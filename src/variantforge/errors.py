@@ -7,6 +7,8 @@ VariantforgeError                    1   something failed; the message says what
 │   ├── BaseError                        a base model cannot be read, or lacks what the family needs
 │   ├── DataError                        rows that cannot be used: place and reason given
 │   │   ├── ControlTokensInText              a text that the tokenizer would take for the form of a chat
+│   │   ├── TeacherUnreachable               a teacher's endpoint gives no answer for longer than a step waits
+│   │   ├── TeacherRefused                   a teacher's endpoint says no: key, model or question
 │   │   └── Contaminated                     training data holds what the model will be measured on
 │   ├── TrainError                       training would be, or has gone, wrong
 │   │   ├── WrongRows                        rows of a kind that the method cannot learn from
@@ -141,6 +143,14 @@ class DataError(StepError):
 
 
 class ControlTokensInText(DataError):
+    pass
+
+
+class TeacherUnreachable(DataError):
+    pass
+
+
+class TeacherRefused(DataError):
     pass
 
 

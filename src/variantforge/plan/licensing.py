@@ -69,6 +69,9 @@ def licences_of(plan: Plan, ask: Ask | None = None) -> Licences:
         for source in (terms["base"], *terms["datasets"]):
             if said.get(source["key"] or "base", "") is None and source["stated"]:
                 unasked[source["name"]] = None
+        for teacher in terms.get("teachers", ()):
+            if said.get(teacher["role"], "") is None and teacher["stated"]:
+                unasked[teacher["name"]] = None
         judgements[card.params["repo"]] = judged(terms, target(card), _believed(terms, said))
     return Licences(judgements, tuple(unasked))
 
@@ -99,6 +102,9 @@ def _said(plan: Plan, card: Step, ask: Ask) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     if at := _on_hub(plan, card.inputs.get("base", ""), "model"):
         found["base"] = ask(at, "model")
+    for teacher in card.params["terms"].get("teachers", ()):
+        if teacher["at"]:
+            found[teacher["role"]] = ask(teacher["at"], "model")
     for dataset in card.params["terms"]["datasets"]:
         rows = plan.places.get(Place("data", None, dataset["name"]), "")
         if at := _on_hub(plan, rows, "data"):
@@ -115,6 +121,7 @@ def _on_hub(plan: Plan, key: str, role: str) -> str:
 def _believed(terms: Mapping[str, Any], said: Mapping[str, str | None]) -> dict[str, str]:
     """Where the Hub could not be asked, what the user states is taken for what the card says."""
     stated = {source["key"] or "base": source["stated"] for source in (terms["base"], *terms["datasets"])}
+    stated |= {teacher["role"]: teacher["stated"] for teacher in terms.get("teachers", ())}
     return {key: stated[key] if says is None else says for key, says in said.items()}
 
 

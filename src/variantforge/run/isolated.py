@@ -103,9 +103,10 @@ def tokens_for(job: Job) -> dict[str, str]:
 
     A Trusted Publisher's token is for the repo it publishes to: bases and datasets are read with HF_TOKEN or the login.
     """
+    from variantforge.stages.data.teacher.planning import key_for
     from variantforge.stages.train.tracking import secrets_for, writes_to_hub
 
-    secrets = secrets_for(job.step)
+    secrets = {**secrets_for(job.step), **key_for(job.step)}
     if not (any(pin.at.startswith("hub:") for pin in job.step.pins.values()) or writes_to_hub(job.step)):
         return secrets
     token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")

@@ -134,7 +134,7 @@ class Runner:
     def _walk(self, decisions: Mapping[str, Decision], report: RunReport) -> int | None:
         run = None
         to_run = [self.plan.steps[key] for key, decision in decisions.items() if decision.word == "run"]
-        if any(stage(step.stage).heavy for step in to_run):
+        if any(is_heavy(step) for step in to_run):
             self.heavy.warm_up()
         for key, decision in decisions.items():
             step = self.plan.steps[key]
@@ -183,7 +183,7 @@ class Runner:
 
     def _build(self, step: Step, label: str) -> Artifact:
         inputs = {role: self.store.verified(self.plan.steps[key]) for role, key in step.inputs.items()}
-        executor = self.heavy if stage(step.stage).heavy else self.light
+        executor = self.heavy if is_heavy(step) else self.light
         notes: list[str] = []
 
         def emit(event: dict[str, Any]) -> None:
@@ -208,6 +208,11 @@ class Runner:
         if steps:
             rows = [(place, step, self._refusal(step)) for place, step in steps]
             self.journal.use(self.plan.family.family, rows)
+
+
+def is_heavy(step: Step) -> bool:
+    """Whether a step has a process of its own: its stage imports torch, or the step says so itself (a teacher)."""
+    return stage(step.stage).heavy or bool(step.hints.get("heavy"))
 
 
 def run_plan(

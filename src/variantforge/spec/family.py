@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from variantforge.refs import Ref
+from variantforge.refs import Ref, unsafe_address
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 
@@ -133,15 +133,84 @@ class PythonSourceDataset(Section):
         return self
 
 
+class TeacherSpec(Section):
+    """Who writes answers: a variant, a model, or a model behind an OpenAI-compatible endpoint."""
+
+    variant: str | None = Field(None, description="a variant of this family: its merged weights write")
+    model: str | None = Field(
+        None, description="Hub id, ./folder, ./file.gguf or package:…gguf; with endpoint, the model's name there"
+    )
+    endpoint: str | None = Field(None, description="https://host/v1 of an OpenAI-compatible server (http: localhost)")
+    license: str | None = metadata(None, description="licence id of what the teacher writes, or of the model")
+    license_reason: str = metadata("", description="why you may say so, where the model says nothing or another")
+    api_key_env: str | None = metadata(
+        None, description="environment variable that holds the endpoint's key", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and (unsafe_address(value) or "?" in value or "#" in value):
+            raise ValueError("https://host/v1 is wanted: no name, password, ? or #; http:// for this machine alone")
+        return value
+
+    @model_validator(mode="after")
+    def _is_one(self) -> TeacherSpec:
+        if self.endpoint and not self.model:
+            raise ValueError("say which model of the endpoint writes: model: NAME")
+        if bool(self.variant) == bool(self.model):
+            raise ValueError("one of variant, model, or endpoint with model")
+        if self.api_key_env and not self.endpoint:
+            raise ValueError("'api_key_env' belongs to an endpoint")
+        if self.variant and (self.license or self.license_reason):
+            raise ValueError("what a variant of this family is under follows from its base and data: remove 'license'")
+        return self
+
+
+class TeacherDataset(Section):
+    """Rows that a teacher writes: its answers to the prompts of another dataset."""
+
+    source: Literal["teacher"] = Field(description="where the rows come from")
+    prompts: str = Field(description="the dataset whose prompts are answered")
+    teacher: TeacherSpec = Field(description="who answers: {variant: NAME}, {model: REF}, {endpoint: URL, model: NAME}")
+    system: str | None = Field(None, description="put before every prompt that has no system message, and kept in rows")
+    samples: int = Field(1, ge=1, le=64, description="answers to each prompt")
+    max_tokens: int = Field(512, ge=1, description="longer answers are cut off there, and dropped")
+    temperature: float = Field(0.7, ge=0, le=2, description="0: always the likeliest token")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling")
+    seed: int = Field(0, ge=0, lt=1 << 31, description="of the first sample; another seed asks anew")
+    limit: int | None = Field(None, ge=1, description="ask at most this many prompts, chosen by content hash")
+    requests_per_minute: float | None = metadata(None, description="ask an endpoint no faster", gt=0)
+    concurrency: int = metadata(4, description="questions under way at an endpoint", ge=1, le=256)
+    timeout_s: float = metadata(120.0, description="how long an answer of an endpoint may take", gt=0)
+    license: str | None = metadata(None, description="SPDX id of the prompts, shown in cards")
+    license_reason: str = metadata("", description="why you may say so")
+    description: str = metadata("", description="one line for cards")
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> TeacherDataset:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError("at temperature 0 all samples are equal: samples: 1, or a higher temperature")
+        return self
+
+
 def dataset_form(value: Any) -> str:
-    """Which of the two forms a dataset is meant in: 'source' or 'rows'."""
-    has_source = "source" in value if isinstance(value, Mapping) else hasattr(value, "source")
-    return "source" if has_source else "rows"
+    """Which form a dataset is meant in: 'rows', 'source' or 'teacher'."""
+    source = value.get("source", ...) if isinstance(value, Mapping) else getattr(value, "source", ...)
+    return "rows" if source is ... else "teacher" if source == "teacher" else "source"
 
 
 DatasetSpec = Annotated[
-    Annotated[RowsDataset, Tag("rows")] | Annotated[PythonSourceDataset, Tag("source")], Discriminator(dataset_form)
+    Annotated[RowsDataset, Tag("rows")]
+    | Annotated[PythonSourceDataset, Tag("source")]
+    | Annotated[TeacherDataset, Tag("teacher")],
+    Discriminator(dataset_form),
 ]
+DATASET_FORMS: dict[str, type[Section]] = {
+    "rows": RowsDataset,
+    "source": PythonSourceDataset,
+    "teacher": TeacherDataset,
+}
 
 
 class DeduplicateSpec(Section):
@@ -487,7 +556,14 @@ class FamilySpec(Section):
 
     @property
     def datasets_read(self) -> set[str]:
-        """Names of datasets whose rows some step reads: to train on, or to keep training clean of them."""
+        """Names of datasets whose rows some step reads: to train on, to ask a teacher, or to keep training clean of."""
         trained = {name for variant in self.variants.values() for name in variant.data.sources}
         suites = self.data_policy.decontaminate
-        return trained | {name for name in (suites.against if suites else ()) if name in self.datasets}
+        read = trained | {name for name in (suites.against if suites else ()) if name in self.datasets}
+        waiting = list(read)
+        while waiting:
+            section = self.datasets.get(waiting.pop())
+            if isinstance(section, TeacherDataset) and section.prompts not in read:
+                read.add(section.prompts)
+                waiting.append(section.prompts)
+        return read

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from variantforge.spec.family import FamilySpec, PythonSourceDataset, dataset_form
+from variantforge.spec.family import DATASET_FORMS, FamilySpec, PythonSourceDataset, dataset_form
 from variantforge.spec.yaml_events import KeyPath
 
 Model = type[BaseModel]
@@ -91,6 +91,6 @@ def _unwrapped(annotation: Any, value: Any) -> Any:
     if get_origin(annotation) in (Union, types.UnionType):
         members = [_unwrapped(member, value) for member in get_args(annotation)]
         if PythonSourceDataset in members:
-            return members[dataset_form(value) == "source"]
+            return DATASET_FORMS[dataset_form(value)]
         return next((member for member in members if member is not type(None)), None)
     return annotation

@@ -18,12 +18,15 @@ from variantforge.step import Pin, Step
 _TOKENIZER = "tokenizer.json"
 
 
-def pinned_teacher(desk: Desk, teacher: str, place: Place, key: str, *, student: str = "") -> Step | None:
+def pinned_teacher(
+    desk: Desk, teacher: str, place: Place, key: str, *, student: str = "", variant: bool | None = None
+) -> Step | None:
     """The step whose ``model/`` is the teacher: a variant's merge, or a base laid out at ``place``.
 
     None after a problem. ``student``: the variant whose tokens the teacher must share, as far as that can be told now.
+    ``variant``: whether ``teacher`` names one, where that is not to be told from the name.
     """
-    if teacher in desk.family.variants:
+    if teacher in desk.family.variants if variant is None else variant:
         merged = desk.step(Place("merge", teacher)) if teacher != student else None
         taught_by = known_base(desk, teacher).pin if merged else None
     else:
@@ -38,18 +41,11 @@ def pinned_teacher(desk: Desk, teacher: str, place: Place, key: str, *, student:
 
 def _materialised(desk: Desk, teacher: str, place: Place, key: str) -> Step | None:
     pin = pin_of_teacher(desk, teacher, key)
-    if pin is None:
-        return None
-    try:
-        facts = inspect_base(pin)
-    except BaseError as error:
-        desk.problem(key, one_sentence(error))
-        return None
-    return desk.add(place, desk.once(step_of_base, facts.method, pin))
+    return desk.add(place, desk.once(step_of_base, inspect_base(pin).method, pin)) if pin else None
 
 
 def pin_of_teacher(desk: Desk, teacher: str, key: str) -> Pin | None:
-    """The bytes behind a ref; None after a problem."""
+    """The bytes behind a ref, looked at; None after a problem."""
     try:
         ref = Ref.parse(teacher)
     except ValueError as error:
@@ -58,7 +54,14 @@ def pin_of_teacher(desk: Desk, teacher: str, key: str) -> Pin | None:
     if ref.kind == "url":
         desk.problem(key, "a teacher is a variant, a Hub id, a local path or package:distribution/file")
         return None
-    return desk.pin(ref, key=key)
+    pin = desk.pin(ref, key=key)
+    try:
+        if pin:
+            inspect_base(pin)
+    except BaseError as error:
+        desk.problem(key, one_sentence(error))
+        return None
+    return pin
 
 
 def _tokens_differ(family: FamilySpec, student: Pin, teacher: Pin) -> str:

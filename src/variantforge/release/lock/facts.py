@@ -19,7 +19,7 @@ from variantforge.plan.plan import Plan
 from variantforge.release.hub.client import Hub
 from variantforge.release.hub.retry import Patience
 from variantforge.release.lock.hub import files_at
-from variantforge.release.lock.needs import Need, needs
+from variantforge.release.lock.needs import Need, endpoints, needs
 from variantforge.release.lock.record import NONE, Lock, Locked
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.base.files import is_pinned
@@ -54,7 +54,7 @@ def now(
             found[need.section][need.name] = kept
         elif pin := need.pin(plan):
             found[need.section][need.name] = locked(need, pin, hub)
-    return Lock(base=found["base"], data=found["data"], tools=tools())
+    return Lock(base=found["base"], data=found["data"], tools=tools(), teachers=endpoints(family))
 
 
 def locked(need: Need, pin: Pin, hub: Hub | None) -> Locked:

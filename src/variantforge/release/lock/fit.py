@@ -14,7 +14,7 @@ from variantforge.release.hub.client import Hub
 from variantforge.release.hub.retry import Patience
 from variantforge.release.lock.facts import carrier_version, content_of, tools
 from variantforge.release.lock.hub import files_at, head_of
-from variantforge.release.lock.needs import Need, needs
+from variantforge.release.lock.needs import Need, endpoints, needs
 from variantforge.release.lock.record import COMMIT, SECTIONS, SHOWN, Lock, Locked, Part
 from variantforge.spec.family import FamilySpec
 from variantforge.step import Pin
@@ -80,7 +80,20 @@ def misfits(lock: Lock, family: FamilySpec, plan: Plan) -> list[Misfit]:
     for section in ("base", "data"):
         unused = [name for name in lock.section(section) if (section, name) not in keys]
         found += [Misfit("unused", section, name, "locked, but no longer used") for name in unused]
-    return [*found, *_tools(lock)]
+    return [*found, *_teachers(lock, family), *_tools(lock)]
+
+
+def _teachers(lock: Lock, family: FamilySpec) -> Iterator[Misfit]:
+    here = endpoints(family)
+    for name in sorted({*here, *lock.teachers}):
+        now, held = here.get(name), lock.teachers.get(name)
+        if now is None:
+            yield Misfit("unused", "teachers", name, "locked, but no longer used")
+        elif held is None:
+            yield Misfit("missing", "teachers", name, "not locked")
+        elif (now.endpoint, now.model) != (held.endpoint, held.model):
+            text = f"{now.model} at {now.endpoint} here, {held.model} at {held.endpoint} locked"
+            yield Misfit("changed", "teachers", name, text, SECTIONS["teachers"])
 
 
 def _content(need: Need, held: Locked, pin: Pin) -> Iterator[Misfit]:

@@ -7,12 +7,14 @@ from typing import Literal, NamedTuple
 
 from variantforge.plan.pin import RepoType
 from variantforge.plan.plan import Plan
+from variantforge.release.lock.record import Teacher
 from variantforge.refs import Ref
 from variantforge.spec.edges import DISTILL
-from variantforge.spec.family import FamilySpec, PythonSourceDataset
+from variantforge.spec.family import FamilySpec, PythonSourceDataset, TeacherDataset, TeacherSpec
 from variantforge.spec.inherit import inherit
 from variantforge.stages import Place
 from variantforge.stages.base.stage import base_of
+from variantforge.stages.data.teacher.planning import TEACHER, is_gguf_file, role_of_teacher
 from variantforge.step import Pin
 
 Section = Literal["base", "data"]
@@ -80,6 +82,9 @@ def _data(family: FamilySpec) -> Iterator[Need]:
         if name not in used:
             continue
         section, place = family.datasets[name], Place("data", None, name)
+        if isinstance(section, TeacherDataset):
+            yield from _writer(name, section.teacher)
+            continue
         if not isinstance(section, PythonSourceDataset):
             yield Need("data", _at(section.path, section.revision), place, "data")
             continue
@@ -87,6 +92,26 @@ def _data(family: FamilySpec) -> Iterator[Need]:
             yield Need("data", f"{PYTHON}{package}", place, f"package:{package}")
         if section.folder:
             yield Need("data", f"{PYTHON}{section.folder}", place, "folder")
+
+
+def _writer(name: str, teacher: TeacherSpec) -> Iterator[Need]:
+    """A model that writes a dataset: a GGUF file is data that its rows step reads, any other is a base."""
+    if teacher.endpoint or not teacher.model:
+        return
+    if is_gguf_file(teacher.model):
+        yield Need("data", teacher.model, Place("data", None, name), TEACHER)
+    else:
+        yield Need("base", _at(teacher.model, None), Place("base", None, role_of_teacher(name)), "model")
+
+
+def endpoints(family: FamilySpec) -> dict[str, Teacher]:
+    """Dataset -> the endpoint whose model writes it."""
+    found = {}
+    for name in sorted(family.datasets_read):
+        section = family.datasets[name]
+        if isinstance(section, TeacherDataset) and section.teacher.endpoint:
+            found[name] = Teacher(section.teacher.endpoint.rstrip("/"), str(section.teacher.model))
+    return found
 
 
 def _at(text: str, revision: str | None) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from variantforge.refs import Ref
-from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDataset
+from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDataset, TeacherDataset
 from variantforge.stages.base.stage import FAMILY_BASE, KnownBase, known_base, license_of, name_of
 from variantforge.stages.card.adapter import train_params
 from variantforge.stages.card.markdown import one_line
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, index_of, repo
+from variantforge.stages.card.teachers import called, lineage_of
 from variantforge.stages.card.terms import terms_params
 from variantforge.stages.stage import Desk
 
@@ -39,6 +40,7 @@ def variant_params(desk: Desk, name: str) -> dict[str, Any]:
         "parent": _parent(family, name),
         "data": {"by": "epochs" if variant.data.epochs else variant.data.by, "sources": _sources(family, name)},
         "train": train_params(variant.train),
+        **({"teacher": teacher} if (teacher := _teacher(family, name)) else {}),
         "evaluations": {name: evaluation.evaluator for name, evaluation in family.evaluate.items()},
     }
 
@@ -109,6 +111,11 @@ def _parent(family: FamilySpec, name: str) -> dict[str, str]:
     return {"name": parent, "repo": repo(family, parent, "merged").id if published else ""}
 
 
+def _teacher(family: FamilySpec, name: str) -> str:
+    """Whose logits the variant learned from, '' for none."""
+    return next((called(it.teacher) for it in lineage_of(family, name).teachers if it.by == name), "")
+
+
 def _sources(family: FamilySpec, name: str) -> dict[str, dict[str, Any]]:
     sources = family.variants[name].data.sources
     return {dataset: _source(family.datasets[dataset]) for dataset in sources if dataset in family.datasets}
@@ -118,5 +125,7 @@ def _source(dataset: DatasetSpec) -> dict[str, Any]:
     told: dict[str, Any] = {"license": dataset.license or "", "description": one_line(dataset.description)}
     if isinstance(dataset, PythonSourceDataset):
         return told | {"task": dataset.task, "packages": dataset.packages}
+    if isinstance(dataset, TeacherDataset):
+        return told | {"teacher": called(dataset.teacher), "prompts": dataset.prompts}
     ref = Ref.parse(dataset.path)
     return told | ({"hub": ref.name} if ref.kind == "hub" else {})

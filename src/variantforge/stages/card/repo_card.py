@@ -61,7 +61,7 @@ def repo_card(step: Step, inputs: Inputs) -> tuple[dict[str, str], dict[str, Any
         "repo": told["repo"],
         "form": form,
         "variant": told["variant"]["name"],
-        **duties_of(told["terms"], str(inputs["base"].facts.get("license") or "")),
+        **duties_of(told["terms"], str(inputs["base"].facts.get("license") or ""), _teachers_say(told, inputs)),
         "base_model": started_from(told, withheld_forms(told, inputs)),
         "files": [told["files"][subject] for subject in shipped] if form == "gguf" else [],
         "withheld": {told["files"][subject]: why for subject, why in refused.items()} if form == "gguf" else {},
@@ -131,6 +131,12 @@ def _benchmarks(told: Told, form: str, inputs: Inputs) -> dict[str, str]:
         if (role := f"evaluate:{name}:{subject}") in inputs
     ]
     return result_files(done, f"https://huggingface.co/{told['repo']}" if told["on_hub"] else "")
+
+
+def _teachers_say(told: Told, inputs: Inputs) -> dict[str, str]:
+    """Role -> licence that the files of a teacher name."""
+    roles = [teacher["role"] for teacher in told["terms"].get("teachers", ()) if teacher["role"] in inputs]
+    return {role: str(inputs[role].facts.get("license") or "") for role in roles}
 
 
 def _values(

@@ -11,6 +11,7 @@ from variantforge.stages.card.descent import PARENT
 from variantforge.stages.card.page import family_page
 from variantforge.stages.card.params import card_params, family_params, variant_params
 from variantforge.stages.card.repo_card import repo_card
+from variantforge.stages.card.teachers import teacher_inputs
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, naming_problems, repo, repos_of
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
@@ -77,6 +78,7 @@ def _places(desk: Desk, this: Repo) -> Iterator[tuple[str, Place]]:
     yield "data", Place("data", name, "mix")
     for dataset in variant.data.sources:
         yield f"rows:{dataset}", Place("data", None, dataset)
+    yield from teacher_inputs(desk, name)
     yield "train", Place("train", name)
     yield "merge", Place("merge", name)
     shipped = formats_of(variant, this.form)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ class Rules:
     skip_bad: bool = False
     limit: int | None = None
     unclean: Mapping[str, str] = field(default_factory=dict)
+    side_of: Callable[[str], bool] | None = None  # row id -> whether it is held out, where the id alone cannot tell
+
+    def is_heldout(self, id: str) -> bool:
+        return is_heldout(id, self.fraction) if self.side_of is None else self.side_of(id)
 
     def on(self, kind: str) -> str:
         return self.unclean.get(_KEYS[kind], "report")
@@ -107,7 +111,7 @@ def sift(context: StepContext, records: Iterable[Record], rules: Rules) -> Tally
     with writing(train) as train_file, writing(heldout) as heldout_file:
         for row in _usable(_watched(context, records), tally, rules):
             ids.append(row["id"])
-            if is_heldout(row["id"], rules.fraction):
+            if rules.is_heldout(row["id"]):
                 heldout_file.write(encode_row(row))
                 tally.heldout += 1
             else:

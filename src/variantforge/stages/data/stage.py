@@ -16,6 +16,7 @@ from variantforge.spec.family import (
     DeduplicateSpec,
     PythonSourceDataset,
     RowsDataset,
+    TeacherDataset,
     VariantSpec,
 )
 from variantforge.stages.data import clean, mix
@@ -23,6 +24,8 @@ from variantforge.stages.data.mixing import plan_mix
 from variantforge.stages.data.pinning import Pinned, digest_of, pin_python, pin_rows
 from variantforge.stages.data.python_source import Mining
 from variantforge.stages.data.reading import Reading
+from variantforge.stages.data.teacher.planning import METHOD, plan_teacher
+from variantforge.stages.data.teacher.writing import write_answers
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 
@@ -49,25 +52,29 @@ class DataStage:
             return None  # that it is nowhere was told when the file was read
         if step := desk.step(place):
             return step
-        pinned = _pinned(desk, dataset, section)
         fraction = heldout_fraction(desk)
-        if pinned is None or fraction is None:
-            return None
         policy = desk.family.data_policy
-        params = {
-            "name": dataset,
-            "dataset": section.identity(),
+        shared = {
             "on_bad_row": policy.on_bad_row,
             "fraction": fraction,
             **({} if policy.deduplicate.exact else {"deduplicate": {"exact": False}}),
             **{key: value for key, value in policy.identity().items() if key in UNCLEAN},
         }
+        if isinstance(section, TeacherDataset):
+            told = plan_teacher(desk, dataset, section, lambda other: self._rows(desk, other), shared, self.version)
+            return desk.add(place, told) if told and fraction is not None else None
+        pinned = _pinned(desk, dataset, section)
+        if pinned is None or fraction is None:
+            return None
+        params = {"name": dataset, "dataset": section.identity(), **shared}
         step = Step("data", self.version, "rows", params, pins=pinned.pins, hints={"files": pinned.files})
         return desk.add(place, step)
 
     def do(self, context: StepContext) -> None:
         if context.step.method == "mix":
             mix.mix(context)
+        elif context.step.method == METHOD:
+            write_answers(context)
         else:
             _do_rows(context)
 
@@ -129,6 +136,7 @@ def _do_rows(context: StepContext) -> None:
     step = context.step
     name, files = step.params["name"], step.hints.get("files", {})
     section: DatasetSpec = TypeAdapter(DatasetSpec).validate_python(step.params["dataset"])
+    assert not isinstance(section, TeacherDataset)
     rows: Mining | Reading
     if isinstance(section, PythonSourceDataset):
         rows = Mining(section, step.pins, files)

@@ -1,0 +1,118 @@
+"""A GGUF file as a teacher: llama.cpp's own server (``xllamacpp``) in a process of its own, behind a private socket.
+
+Run as a script, this file is that process. It ends when its standard input does, so it never outlives the step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from variantforge.errors import DataError
+from variantforge.redact import without_secrets
+
+READY = "ready"
+
+
+@contextmanager
+def served(model: Path, context_tokens: int, *, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The socket's path (or '' where it listens on ``port`` of this machine), and the process.
+
+    Raises DataError when xllamacpp is missing or llama.cpp cannot load the file.
+    """
+    if find_spec("xllamacpp") is None:
+        raise DataError(
+            f"llama.cpp is not there to run {model.name}",
+            why="The package xllamacpp is not installed.",
+            next="pip install 'variantforge[evaluate]'",
+        )
+    with tempfile.TemporaryDirectory(prefix="vf-") as folder, tempfile.TemporaryFile() as log:
+        socket = "" if port else f"{folder}/llama.sock"
+        process = _started(log)
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            request = {"model": str(model), "context": context_tokens, "socket": socket, "port": port}
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            if process.stdout.readline().strip() != READY:
+                process.wait()
+                raise DataError(f"llama.cpp cannot run {model.name}", why=_last_lines(log), next="use another file")
+            yield socket, process
+        finally:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
+
+
+def how_it_died(process: subprocess.Popen[str]) -> str:
+    """'' while it lives."""
+    code = process.poll()
+    return "" if code is None else f"llama.cpp's process has ended with code {code}"
+
+
+def _started(log: IO[bytes]) -> subprocess.Popen[str]:
+    home = Path(__file__).parents[4]  # the folder that holds the package, wherever it was imported from
+    paths = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "variantforge.stages.data.teacher.llama"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env={**without_secrets(os.environ), "PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "PASSIVE"},
+    )
+
+
+def _last_lines(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    return "\n".join(lines[-3:])
+
+
+# --- the other process ------------------------------------------------------------------------------------------------
+
+
+def _serve() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what C++ prints goes to the log
+    request = json.loads(sys.stdin.readline())
+    server = _server(request)
+    print(READY, file=answers, flush=True)
+    sys.stdin.read()  # until the step is done, or gone
+    del server
+
+
+def _server(request: dict[str, Any]) -> Any:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = request["model"]
+    params.n_ctx = request["context"]
+    params.n_parallel = 1
+    if request["socket"]:
+        params.hostnames = [request["socket"]]  # a name in .sock is a file, not a port
+    else:
+        params.hostnames, params.port = ["127.0.0.1"], request["port"]
+    params.verbosity = 1  # errors only
+    params.warmup = False
+    params.ui = False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = len(os.sched_getaffinity(0))
+    return xllamacpp.Server(params)
+
+
+if __name__ == "__main__":
+    try:
+        _serve()
+    except Exception as error:
+        sys.exit(f"{type(error).__name__}: {error}")
