@@ -82,20 +82,6 @@ def _writers(family: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("datasets", name, "teacher", "variant"), no_such("variant", variant, variants)
 
 
-def _writers(family: Mapping[str, Any]) -> Iterator[Finding]:
-    """Teachers that write data: what they are asked, and who they are."""
-    datasets, variants = _mapping(family.get("datasets")), list(_variants(family))
-    for name, dataset in datasets.items():
-        told = _mapping(dataset)
-        if told.get("source") != "teacher":
-            continue
-        prompts, variant = told.get("prompts"), _mapping(told.get("teacher")).get("variant")
-        if isinstance(prompts, str) and prompts not in datasets:
-            yield ("datasets", name, "prompts"), no_such("dataset", prompts, [one for one in datasets if one != name])
-        if isinstance(variant, str) and variant not in variants:
-            yield ("datasets", name, "teacher", "variant"), no_such("variant", variant, variants)
-
-
 def _circles(family: Mapping[str, Any]) -> Iterator[Finding]:
     for circle in circles(graph_of(family)):
         first, *others = circle

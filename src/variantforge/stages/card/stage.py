@@ -11,8 +11,8 @@ from variantforge.stages.card.descent import PARENT
 from variantforge.stages.card.page import family_page
 from variantforge.stages.card.params import card_params, family_params, variant_params
 from variantforge.stages.card.repo_card import repo_card
-from variantforge.stages.card.teachers import teacher_inputs
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, naming_problems, repo, repos_of
+from variantforge.stages.card.teachers import teacher_inputs
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
 
