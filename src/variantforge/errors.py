@@ -16,9 +16,9 @@ VariantforgeError                    1   something failed; the message says what
 │   │   ├── StopTokenNotSupervised           the answer's end is outside the loss: it would never stop
 │   │   ├── WrongSupervisedSpan              the supervised tokens do not decode to the answer
 │   │   ├── TokenizersDiffer                 teacher and student do not read and write the same tokens
-│   │   ├── TokenizersDiffer                 teacher and student do not read and write the same tokens
 │   │   ├── UnmatchedTargets                 target_modules that name nothing in the model
 │   │   ├── ExpertsUntrained                 experts of a mixture that no target reaches
+│   │   ├── UnreachedModules                 adapters that no gradient reaches
 │   │   ├── WrongAccumulation                the first step's loss is not the mean over its tokens
 │   │   ├── PackingLeaks                     packed rows see each other
 │   │   ├── NonFiniteLoss                    the loss is NaN or infinite
@@ -182,15 +182,15 @@ class TokenizersDiffer(TrainError):
     pass
 
 
-class TokenizersDiffer(TrainError):
-    pass
-
-
 class UnmatchedTargets(TrainError):
     pass
 
 
 class ExpertsUntrained(TrainError):
+    pass
+
+
+class UnreachedModules(TrainError):
     pass
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from variantforge.errors import Interrupted, LossSpike, NonFiniteLoss
 from variantforge.stages.train import checkpoints
-from variantforge.stages.train.adapters import trainable
+from variantforge.stages.train.adapters import require_reached, trainable
 from variantforge.stages.train.order import EpochOrder, FilledOrder
 from variantforge.stages.train.processes import ranks
 from variantforge.stages.train.spikes import IN_A_ROW, Spikes
@@ -64,7 +64,7 @@ class Careful:
         """Where one process of several would have rows more than another, rows that teach nothing fill up."""
         self._filler, self._unfilled = self.filler() if ranks.world() > 1 else None, self.train_dataset
         if self._filler is None:
-            return super().get_train_dataloader()  # type: ignore[misc]
+            return self._tell_repeated(super().get_train_dataloader())  # type: ignore[misc]
         from datasets import concatenate_datasets
 
         self.train_dataset = concatenate_datasets([self._unfilled, self._filler])
@@ -76,6 +76,16 @@ class Careful:
     def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> Any:
         self._order.set_epoch(epoch)  # a shard of a loader that goes on within an epoch does not pass it on
         return super()._run_epoch(*args, epoch=epoch, **kwargs)  # type: ignore[misc]
+
+    def _tell_repeated(self, loader: Any) -> Any:
+        """accelerate fills up with the first rows of an epoch."""
+        repeated = -len(self._order) % (self.args.per_device_train_batch_size * ranks.world())
+        if ranks.world() > 1 and repeated:
+            self.context.note(
+                f"the last step of each epoch learns {repeated} of its first row{'s' * (repeated != 1)} once more, "
+                f"so that all processes have equally many: {len(self._order)} rows do not come out even"
+            )
+        return loader
 
     def filler(self) -> Any:
         """A dataset of one row like the training set's that teaches nothing; None where a method has no such row."""
@@ -115,6 +125,8 @@ class Careful:
         scaled = self.accelerator.scaler is not None  # fp16: the scaler expects overflows, and skips such steps
         if not math.isfinite(loss) or not (scaled or math.isfinite(float(norm))):
             raise self._not_finite(loss, float(norm))
+        if self.state.global_step == 0 and self.args.world_size == 1:
+            require_reached(self.model)
         if self._spikes.add(loss):
             self._tell_spike(loss)
         return norm
@@ -176,7 +188,8 @@ class Careful:
     def _steps_of_an_epoch(self) -> int:
         rows, size = len(self._order.inner), self.args.per_device_train_batch_size
         batches = rows // size if self.args.dataloader_drop_last else math.ceil(rows / size)
-        return max(1, math.ceil(batches / self._micro_batches_of_a_step))
+        steps: int = math.ceil(batches / self._micro_batches_of_a_step)
+        return max(1, steps)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._since:
@@ -191,8 +204,9 @@ class Careful:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """None after the last step: the library would train one step more when it goes on from there. And none while
-        the loss is above its range: what is kept is from before."""
-        if self.state.global_step >= self.state.max_steps or (self._spikes.high and not self._goes_on_regardless):
+        the loss is above its range: what is kept is from before. And none of DeepSpeed's state, which lies in parts."""
+        at_end, too_high = self.state.global_step >= self.state.max_steps, self._spikes.high
+        if self.args.deepspeed or at_end or (too_high and not self._goes_on_regardless):
             return
         place = checkpoints.checkpoint_path(Path(self.args.output_dir), self.state.global_step)
         self.store_flos()  # type: ignore[attr-defined]
@@ -273,10 +287,11 @@ def stop_callback(context: StepContext) -> Any:
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
             if self.asked:
+                kept = not args.deepspeed
                 raise Interrupted(
                     f"training stopped at step {state.global_step} of {state.max_steps}",
-                    why="A checkpoint of this step was written.",
-                    next="the same command goes on from there",
+                    why="A checkpoint of this step was written." if kept else "DeepSpeed's state is not kept.",
+                    next=f"the same command {'goes on from there' if kept else 'begins anew'}",
                 )
             return control
 

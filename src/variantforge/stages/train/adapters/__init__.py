@@ -14,6 +14,7 @@ from variantforge.stages.train.adapters.bases import base_digest, base_name, loa
 from variantforge.stages.train.adapters.config import peft_config
 from variantforge.stages.train.adapters.modules import keep_in_float32, trainable
 from variantforge.stages.train.adapters.placing import put_on
+from variantforge.stages.train.adapters.reached import require_reached
 from variantforge.stages.train.adapters.report import matched_line, report
 from variantforge.stages.train.adapters.saving import ADAPTER, CONFIG, WEIGHTS, prove_adapter, save_adapter
 from variantforge.stages.train.adapters.witness import WITNESS, read_witness
@@ -34,6 +35,7 @@ __all__ = [
     "put_on",
     "read_witness",
     "report",
+    "require_reached",
     "save_adapter",
     "trainable",
 ]

@@ -34,7 +34,7 @@ def load_nf4(folder: Path, device: str) -> Module:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     with quiet():
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             folder,
             quantization_config=nf4,
             dtype=torch.bfloat16,
@@ -43,6 +43,16 @@ def load_nf4(folder: Path, device: str) -> Module:
             use_safetensors=True,
             trust_remote_code=False,
         )
+    _keep_open_to_gradients(model)
+    return model
+
+
+def _keep_open_to_gradients(model: Module) -> None:
+    """bitsandbytes repacks 4-bit weights at the first forward in eval mode on CPUs with AVX-512 BF16, for a kernel
+    without a backward; a training that goes on from there sends no gradient through them."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def base_name(base: Artifact) -> str:
