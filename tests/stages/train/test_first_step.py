@@ -43,6 +43,7 @@ def test_the_first_loss_is_the_mean_over_tokens_of_ragged_rows(lab: Lab, seen: l
     assert losses(trained) == [pytest.approx(wanted, rel=1e-4)]
 
 
+@pytest.mark.slow
 def test_accumulation_is_the_large_batch(lab: Lab) -> None:
     """Rows of different lengths, and a last window of an epoch that is not full."""
     import torch

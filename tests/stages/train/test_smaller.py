@@ -54,7 +54,7 @@ def test_torchs_own_errors_are_recognised() -> None:
     assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
 
 
-@pytest.mark.parametrize("at_step", [0, 7])
+@pytest.mark.parametrize("at_step", [7, pytest.param(0, marks=pytest.mark.slow)])
 def test_half_the_micro_batch_and_twice_the_accumulation_learn_the_same(
     lab: Lab, undisturbed: Artifact, monkeypatch: pytest.MonkeyPatch, at_step: int
 ) -> None:
@@ -79,6 +79,7 @@ def test_a_micro_batch_that_cannot_be_halved_is_told(lab: Lab, monkeypatch: pyte
     assert "activation_checkpointing" in caught.value.next
 
 
+@pytest.mark.slow
 def test_a_kill_does_not_forget_what_fitted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     too_large(monkeypatch, above=2)
 
