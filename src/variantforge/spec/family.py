@@ -340,12 +340,6 @@ class TrainSpec(Section):
     answers: Literal["student", "rows"] = Field(
         "student", description="what the teacher is asked about (distill): the student's own answers, or the rows'"
     )
-    teacher: str | None = Field(
-        None, description="whom to learn from (distill): a variant, or a model as base.model names one"
-    )
-    answers: Literal["student", "rows"] = Field(
-        "student", description="what the teacher is asked about (distill): the student's own answers, or the rows'"
-    )
     rewards: list[RewardSpec] = Field([], description="what answers are worth (grpo), e.g. [{reward: exact_answer}]")
     on_spike: Literal["stop", "note"] = metadata("stop", description="what to do when the loss leaves its range")
 

@@ -68,21 +68,9 @@ _SAMPLES = "some answers of every step are always kept, with their rewards: see 
 _DECODER = "the models trained here are decoders alone"
 _TEACHER = "variantforge pins the teacher and loads it itself: see 'train.teacher'"
 _PRINTED = "answers of the student are not printed; how long they are stands in events.jsonl"
-_TEACHER = "variantforge pins the teacher and loads it itself: see 'train.teacher'"
-_PRINTED = "answers of the student are not printed; how long they are stands in events.jsonl"
 
 # What only one method's config class has, or what cannot work with it.
 OWNED_BY_METHOD = {
-    "distill": {
-        "teacher_model_name_or_path": _TEACHER,
-        "teacher_model_revision": _TEACHER,
-        "teacher_model_init_kwargs": _TEACHER,
-        "chat_template_kwargs": _TEMPLATE,
-        "max_tool_calling_iterations": "the student is offered no tools that could be called while it is trained",
-        "log_completions": _PRINTED,
-        "log_unique_prompts": _PRINTED,
-        "num_completions_to_print": _PRINTED,
-    },
     "distill": {
         "teacher_model_name_or_path": _TEACHER,
         "teacher_model_revision": _TEACHER,

@@ -29,7 +29,6 @@ TRAINER_CONFIGS = {
     "kto": "trl:KTOConfig",
     "orpo": "trl.experimental.orpo:ORPOConfig",
     "distill": "trl:DistillationConfig",
-    "distill": "trl:DistillationConfig",
     "grpo": "trl:GRPOConfig",
 }
 

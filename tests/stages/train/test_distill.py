@@ -109,6 +109,7 @@ def test_whatever_is_trained_comes_nearer_to_the_teacher(school: School, adapter
     assert told["kl"]["last"] < 0.95 * told["kl"]["first"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_samples_the_same_answers_and_ends_with_the_same_bytes(
     school: School, by_student: Artifact
 ) -> None:

@@ -15,7 +15,6 @@ METHODS: Registry[type[Method]] = Registry(
         "kto": "variantforge.stages.train.kto:Kto",
         "orpo": "variantforge.stages.train.orpo:Orpo",
         "distill": "variantforge.stages.train.distill:Distill",
-        "distill": "variantforge.stages.train.distill:Distill",
         "grpo": "variantforge.stages.train.grpo:Grpo",
     },
 )
