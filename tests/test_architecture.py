@@ -35,6 +35,7 @@ RUNG = {room: height for height, rooms in enumerate(LADDER) for room in rooms}
 TABLES = [
     "variantforge.stages:STAGES",
     "variantforge.stages.train:METHODS",
+    "variantforge.stages.train.rewards:REWARDS",
     "variantforge.stages.quantize:QUANTIZERS",
     "variantforge.stages.evaluate:EVALUATORS",
     "variantforge.stages.publish:PUBLISHERS",

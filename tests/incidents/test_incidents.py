@@ -144,6 +144,21 @@ def ragged(family: Family) -> None:
     write_lines(family.folder / "rows.jsonl", rows)
 
 
+def modules_that_no_gradient_reaches(family: Family, patch: Patch) -> None:
+    """What a 4-bit kernel without a backward does: the layer's output is right, and nothing behind it learns."""
+    from variantforge.stages.train.training import Training
+
+    make = Training.model
+
+    def model(self: Training) -> Any:
+        made = make(self)
+        for layer in made.get_base_model().model.layers:
+            layer.mlp.down_proj.register_forward_pre_hook(lambda module, args: (args[0].detach(),))
+        return made
+
+    patch.setattr(Training, "model", model)
+
+
 # --- numbers ------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +217,7 @@ CAUGHT: dict[Callable[[Family, Patch], None], tuple[str, type[Exception], str]] 
     truncation_cuts_every_answer: ("train", errors.NoSupervisedTokens, "beyond max_length"),
     unmatched_target: ("train", errors.UnmatchedTargets, "'q_porj' names no module"),
     experts_untrained: ("train", errors.ExpertsUntrained, "none of the experts"),
+    modules_that_no_gradient_reaches: ("train", errors.UnreachedModules, "does not reach 4 of 14"),
     empty_adapter_after_a_sharded_save: ("train", errors.EmptyAdapter, "adapter"),
     nan_at_step_5: ("train", errors.NonFiniteLoss, "not finite at step 5"),
     accumulation_weighs_micro_batches: ("train", errors.WrongAccumulation, "its rows on their own give"),
