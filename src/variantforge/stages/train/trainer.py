@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from variantforge.errors import Interrupted, LossSpike, NonFiniteLoss
+from variantforge.errors import Interrupted, LossSpike, NonFiniteLoss, TrainError
 from variantforge.stages.train import checkpoints
 from variantforge.stages.train.adapters import require_reached, trainable
 from variantforge.stages.train.order import EpochOrder, FilledOrder
@@ -35,6 +35,7 @@ class Careful:
     lr_scheduler: Any
     train_dataset: Any
     shown: tuple[str, ...] = ("loss", "tokens_per_s", "learning_rate", "grad_norm")  # metrics that progress tells of
+    is_fsdp_enabled: bool
     _order: EpochOrder
     _filler: Any = None
 
@@ -46,6 +47,22 @@ class Careful:
         self.tokens = self.supervised_tokens = 0  # of all processes, once a step is done
         self._counted = (0, 0)
         self._since: tuple[float, int] | None = None
+
+    # --- processes ----------------------------------------------------------------------------------------------
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()  # type: ignore[misc]
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            ranks.shard_anyway(self.accelerator, self.args)
+            self.is_fsdp_enabled = True
+
+    def _require_shards(self) -> None:
+        if self.args.fsdp and not any(ranks.in_shards(parameter) for parameter in self.model.parameters()):
+            raise TrainError(
+                "FSDP was asked for, and not one weight is sharded",
+                why="Libraries leave it out without a word on devices that they do not support.",
+                next="remove resources.accelerate.fsdp: each process then holds the whole base (DDP)",
+            )
 
     # --- data order ---------------------------------------------------------------------------------------------
 
@@ -74,6 +91,7 @@ class Careful:
             self.train_dataset = self._unfilled
 
     def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> Any:
+        self._require_shards()
         self._order.set_epoch(epoch)  # a shard of a loader that goes on within an epoch does not pass it on
         return super()._run_epoch(*args, epoch=epoch, **kwargs)  # type: ignore[misc]
 

@@ -100,6 +100,8 @@ class Training:
         resume = self._newest_checkpoint()
         if resume:
             self.context.note(f"going on from {resume.name}")
+        if self.config.deepspeed:
+            self.context.note("no checkpoints are kept with DeepSpeed: if this training is stopped, it begins anew")
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
     def _newest_checkpoint(self) -> Path | None:

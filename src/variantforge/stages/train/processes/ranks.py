@@ -62,6 +62,17 @@ def wait_for_all() -> None:
     summed([0.0])
 
 
+def shard_anyway(accelerator: Any, args: Any) -> None:
+    """FSDP2 on CPUs, where accelerate leaves it out without a word although torch has it."""
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+    plugin = FullyShardedDataParallelPlugin(**args.fsdp_plugin_args)
+    if accelerator.mixed_precision != "no":
+        plugin.set_mixed_precision(accelerator.mixed_precision)
+    accelerator.state.distributed_type = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = plugin
+
+
 def in_shards(parameter: Any) -> bool:
     """Whether this process holds but a part of it."""
     from torch.distributed.tensor import DTensor
