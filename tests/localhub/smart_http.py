@@ -67,7 +67,8 @@ def page(hub: LocalHub, request: Request, ns: str, name: str, kind: str = "model
 def front(hub: LocalHub, request: Request) -> Reply:
     """All repos that the caller may know of."""
     caller = access.caller_of(request)
-    seen = [repo for repo in list(hub.repos.values()) if not repo.private or caller.may_read_private(repo.kind, repo.name)]
+    repos = list(hub.repos.values())
+    seen = [repo for repo in repos if not repo.private or caller.may_read_private(repo.kind, repo.name)]
     rows = [f'<li><a href="{repo.url_path}">{html.escape(repo.kind)}/{html.escape(repo.name)}</a>' for repo in seen]
     body = f"<!doctype html><title>local hub</title><h1>A local hub</h1><ul>{''.join(rows)}</ul>"
     return Reply(200, body.encode(), {"Content-Type": "text/html; charset=utf-8"})

@@ -25,7 +25,19 @@ def cross_complaints(places: Places) -> list[Complaint]:
     """All complaints that need more than one key to be seen. Raises UsageError when TRL's sources are not there."""
     family = _mapping(places.root.value)
     found: list[Finding] = []
-    for check in (_parents, _teachers, _writers, _circles, _mixes, _names, _formats, _gates, _repos, _train_args, _adapters):
+    for check in (
+        _parents,
+        _teachers,
+        _writers,
+        _circles,
+        _mixes,
+        _names,
+        _formats,
+        _gates,
+        _repos,
+        _train_args,
+        _adapters,
+    ):
         found += check(family)
     return [Complaint(places.mark(path), path, text) for path, text in found if not places.unread(path)]
 

@@ -17,8 +17,8 @@ _MADE_OF: Any = {
 
 def inherit(spec: FamilySpec) -> FamilySpec:
     """A new spec whose variants say everything themselves: method and adapter field by field, ``args`` key by key
-    (but for a variant of another method, which starts from that method's own), ``resources`` key by key too, ``quantize`` where the variant has none of its own (an empty list is its own).
-    ``inherit`` twice is once.
+    (but for a variant of another method, which starts from that method's own), ``resources`` key by key too,
+    ``quantize`` where the variant has none of its own (an empty list is its own). ``inherit`` twice is once.
     """
     variants = {name: _with_defaults(spec, variant) for name, variant in spec.variants.items()}
     return spec.model_copy(update={"variants": variants})

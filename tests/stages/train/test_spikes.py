@@ -66,7 +66,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Lab:
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_a_loss_that_leaves_its_range_stops_before_the_step_and_keeps_what_was_before(lab: Lab) -> None:
     step = lab.step(**ARGS)
-    with pytest.raises(LossSpike, match="above .* for 3 steps") as caught:
+    with pytest.raises(LossSpike, match=r"above .* for 3 steps") as caught:
         lab.train(step)
     at = int(caught.value.what.split("at step ")[1].split()[0])
     assert caught.value.next.endswith("train: {on_spike: note}")

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from variantforge.plan.pin import RepoType
 from variantforge.plan.plan import Plan
-from variantforge.release.lock.record import Teacher
 from variantforge.refs import Ref
+from variantforge.release.lock.record import Teacher
 from variantforge.spec.edges import DISTILL
 from variantforge.spec.family import FamilySpec, PythonSourceDataset, TeacherDataset, TeacherSpec
 from variantforge.spec.inherit import inherit

@@ -10,7 +10,7 @@ from variantforge.stages.base.stage import FAMILY_BASE, KnownBase, known_base, l
 from variantforge.stages.card.adapter import train_params
 from variantforge.stages.card.markdown import one_line
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, index_of, repo
-from variantforge.stages.card.teachers import called, lineage_of
+from variantforge.stages.card.teachers import called, teacher_of_logits
 from variantforge.stages.card.terms import terms_params
 from variantforge.stages.stage import Desk
 
@@ -113,7 +113,8 @@ def _parent(family: FamilySpec, name: str) -> dict[str, str]:
 
 def _teacher(family: FamilySpec, name: str) -> str:
     """Whose logits the variant learned from, '' for none."""
-    return next((called(it.teacher) for it in lineage_of(family, name).teachers if it.by == name), "")
+    teacher = teacher_of_logits(family, name)
+    return called(teacher) if teacher else ""
 
 
 def _sources(family: FamilySpec, name: str) -> dict[str, dict[str, Any]]:

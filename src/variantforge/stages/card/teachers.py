@@ -47,6 +47,14 @@ class Lineage:
     teachers: dict[Taught, None] = field(default_factory=dict)
 
 
+def teacher_of_logits(family: FamilySpec, name: str) -> TeacherSpec | None:
+    """Whose distribution a variant is drawn to."""
+    train = family.variants[name].train
+    if train.method != DISTILL or not train.teacher:
+        return None
+    return TeacherSpec(variant=train.teacher) if train.teacher in family.variants else TeacherSpec(model=train.teacher)
+
+
 def lineage_of(family: FamilySpec, name: str) -> Lineage:
     found = Lineage()
     waiting = [name]
@@ -57,10 +65,8 @@ def lineage_of(family: FamilySpec, name: str) -> Lineage:
         found.variants[name] = None
         variant = family.variants[name]
         waiting.append(variant.from_ or "")
-        if variant.train.method == DISTILL and variant.train.teacher:
-            told = variant.train.teacher
-            spec = TeacherSpec(variant=told) if told in family.variants else TeacherSpec(model=told)
-            found.teachers[Taught(spec, by=name)] = None
+        if own := teacher_of_logits(family, name):
+            found.teachers[Taught(own, by=name)] = None
         for dataset in variant.data.sources:
             _add_data(family, dataset, found)
         waiting += [taught.teacher.variant for taught in found.teachers if taught.teacher.variant]
@@ -107,7 +113,7 @@ def called(teacher: TeacherSpec) -> str:
 
 def teacher_inputs(desk: Desk, name: str) -> Iterator[tuple[str, Place]]:
     """Role and place of the teachers whose materialised files say their licence."""
-    for taught in lineage_of(desk.family, name).teachers:
+    for taught in desk.once(lineage_of, name).teachers:
         variant = taught.teacher.variant
         place = Place("base", variant) if variant else taught.place
         if desk.step(place):

@@ -23,7 +23,7 @@ Terms = Mapping[str, Any]
 
 def terms_params(desk: Desk, name: str) -> dict[str, Any]:
     """The base, every dataset that the variant or one it starts from learned from, and what the user wants."""
-    publish, made_of = desk.family.publish, lineage_of(desk.family, name)
+    publish, made_of = desk.family.publish, desk.once(lineage_of, name)
     base = dict(vars(desk.once(_base, known_base(desk, name))))
     teachers = _teachers(desk, name, made_of)
     return {

@@ -212,7 +212,7 @@ def test_patience_ends_with_a_letter_and_keeps_what_there_is(server: Any, tmp_pa
 def test_no_server_at_all_is_told(tmp_path: Path, six: Artifact) -> None:
     with school.serving() as server:
         pass
-    with pytest.raises(TeacherUnreachable, match="ConnectError|gives no answer"):
+    with pytest.raises(TeacherUnreachable, match=r"ConnectError|gives no answer"):
         asked_of(server, tmp_path, six)
 
 

@@ -1,8 +1,8 @@
 """An OpenAI-compatible server, asked at a pace and with patience.
 
 Waited for and asked again: no connection, no answer in time, an answer cut short, 408, 425, 429 and 5xx;
-``Retry-After`` is honoured. Taken as said: every other status. The key goes into one header of one client and nowhere else; nobody is
-redirected with it.
+``Retry-After`` is honoured. Taken as said: every other status. The key goes into one header of one client and nowhere
+else; nobody is redirected with it.
 """
 
 from __future__ import annotations
