@@ -140,7 +140,12 @@ def ddp_of(tmp_path: Path) -> Step:
     ("resources", "train", "key", "told"),
     [
         ({"processes": 3}, {}, "resources.processes", "cannot share a global batch of 16 rows"),
-        ({"processes": 2}, {"args": {MICRO: 1, STEPS: 3}}, "resources.processes", "take 3 processes, or set"),
+        (
+            {"processes": 2},
+            {"args": {MICRO: 1, STEPS: 3}},
+            "resources.processes",
+            "take 3 processes, or set",
+        ),
         ({"accelerate": {"fsdp": {}}}, {}, "resources.accelerate", "set resources.processes, too"),
         (
             {"processes": 2, "accelerate": {"fsdp": {}}},
@@ -160,6 +165,12 @@ def ddp_of(tmp_path: Path) -> Step:
             "resources.processes",
             "cannot be spread evenly over 3 machines",
         ),
+        (
+            {"processes": 2},
+            {"method": "distill", "teacher": "./t"},
+            "resources.processes",
+            "distill is trained by one process",
+        ),
         ({"processes": 2}, {"args": {"dataloader_drop_last": True}}, "train.args.dataloader_drop_last", "remove it"),
         (
             {"processes": 2},
@@ -173,9 +184,9 @@ def ddp_of(tmp_path: Path) -> Step:
 def test_what_cannot_be_shared_is_told_while_planning(
     tmp_path: Path, resources: dict[str, Any], train: dict[str, Any], key: str, told: str
 ) -> None:
-    (problem,) = planned(spec_of(resources, **train), tmp_path).problems
-    assert problem[0] == f"variants.v.{key}"
-    assert told in problem[1]
+    problems = planned(spec_of(resources, **train), tmp_path).problems
+    (text,) = [text for where, text in problems if where == f"variants.v.{key}"]
+    assert told in text
 
 
 @pytest.mark.parametrize(
@@ -272,10 +283,22 @@ def test_packed_windows_that_do_not_come_out_even_are_filled_with_nothing(lab: L
 
 
 @slow
-def test_preferences_are_learned_by_two_as_by_one(tmp_path: Path, tiny_llama: Path) -> None:
+@pytest.mark.parametrize("method", ["dpo", "orpo"])
+def test_preferences_are_learned_by_two_as_by_one(tmp_path: Path, tiny_llama: Path, method: str) -> None:
     lab = Lab(tmp_path, tiny_llama, pairs(16))
-    step = lab.step(method="dpo", bf16=False, num_train_epochs=1)
+    step = lab.step(method=method, bf16=False, num_train_epochs=1)
     assert_same(lab.train(shares(step), "two"), lab.train(step, "one"))
+    assert not lab.notes
+
+
+@slow
+def test_rows_of_pairs_that_do_not_come_out_even_are_told_of(tmp_path: Path, tiny_llama: Path) -> None:
+    lab = Lab(tmp_path, tiny_llama, pairs(7))
+    lab.train(shares(lab.step(method="dpo", bf16=False, num_train_epochs=1)))
+    assert lab.notes == [
+        "the last step of each epoch learns its first row once more, so that all processes have equally many: "
+        "7 rows do not come out even"
+    ]
 
 
 # --- going on -------------------------------------------------------------------------------------------------------

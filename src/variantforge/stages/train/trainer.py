@@ -100,8 +100,8 @@ class Careful:
         repeated = -len(self._order) % (self.args.per_device_train_batch_size * ranks.world())
         if ranks.world() > 1 and repeated:
             self.context.note(
-                f"the last step of each epoch learns {repeated} of its first row{'s' * (repeated != 1)} once more, "
-                f"so that all processes have equally many: {len(self._order)} rows do not come out even"
+                f"the last step of each epoch learns its first {f'{repeated} rows' if repeated > 1 else 'row'} once "
+                f"more, so that all processes have equally many: {len(self._order)} rows do not come out even"
             )
         return loader
 
@@ -193,8 +193,11 @@ class Careful:
         )
 
     def _shown_rows(self) -> str:
-        rows = self._row_names(self.positions_of_step())
+        rows = self._rows_of_step()
         return ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
+
+    def _rows_of_step(self) -> list[str]:
+        return self._row_names(self.positions_of_step())
 
     def positions_of_step(self) -> list[int]:
         """Where in the dataset the rows of the step being done stand."""

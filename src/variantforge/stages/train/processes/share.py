@@ -12,6 +12,8 @@ from typing import Any
 
 from variantforge.stages.train.smaller import ACCUMULATION, MICRO_BATCH
 
+_TOLD = 8  # numbers of processes that would do
+
 
 def shared(args: Mapping[str, Any], processes: int) -> dict[str, int]:
     """Micro-batch and accumulation of each of ``processes``; {} where the global batch cannot be divided by them."""
@@ -27,8 +29,9 @@ def sharing_problem(args: Mapping[str, Any], processes: int) -> str:
         return ""
     size, steps = int(args[MICRO_BATCH]), int(args[ACCUMULATION])
     batch = size * steps
-    fitting = [str(number) for number in range(2, batch + 1) if batch % number == 0]
-    these = f"take {' or '.join(fitting[:6])} processes, or " if fitting else ""
+    fitting = [str(number) for number in range(2, batch + 1) if batch % number == 0][:_TOLD]
+    listed = " or ".join(part for part in (", ".join(fitting[:-1]), *fitting[-1:]) if part)
+    these = f"take {listed} processes, or " if fitting else ""
     more = processes // gcd(size, processes)  # the smallest accumulation that comes out even with this micro-batch
     return (
         f"{processes} processes cannot share a global batch of {batch} rows ({MICRO_BATCH} {size} x {ACCUMULATION} "
