@@ -167,7 +167,7 @@ def ddp_of(tmp_path: Path) -> Step:
         ),
         (
             {"processes": 2},
-            {"method": "distill", "teacher": "./t"},
+            {"method": "distill"},
             "resources.processes",
             "distill is trained by one process",
         ),
