@@ -169,6 +169,7 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "PublishSpec.gated": ("publish.gated", "auto", {"publish"}),
 }
 ON_HUB = {"PublishSpec.to", "PublishSpec.index", "PublishSpec.channel", "PublishSpec.visibility", "PublishSpec.gated"}
+PROCESSES = "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key"
 # Keys that change no step's key, and the test that shows what they do instead.
 ELSEWHERE = {
     "TeacherSpec.api_key_env": "tests/plan/test_teachers.py: it names the key of an endpoint, and changes no key here",
@@ -178,7 +179,7 @@ ELSEWHERE = {
     "TrainSpec.answers": "tests/plan/test_teachers.py: asked about other answers, a teacher makes another student",
     "BaseSpec.revision": "tests/plan/test_pin.py: a revision is resolved to the commit that is pinned",
     "RowsDataset.revision": "tests/stages/data/test_stage.py: a dataset's revision is resolved to a commit",
-    "RowsDataset.sha256": "tests/stages/data/test_stage.py: a file must hold it, and it is what an address is pinned to",
+    "RowsDataset.sha256": "tests/stages/data/test_stage.py: a file must hold it, and an address is pinned to it",
     "RowsDataset.subset": "tests/stages/data/test_stage.py: handed to the datasets library",
     "RowsDataset.split": "tests/stages/data/test_stage.py: handed to the datasets library",
     "TrainSpec.method": "tests/stages/train/test_preference.py: each method makes another step",
@@ -187,26 +188,27 @@ ELSEWHERE = {
     "RewardSpec.weight": "tests/stages/train/rewards/test_rewards.py: every parameter counts",
     "TrainSpec.on_spike": "tests/stages/train/test_stage.py: it reaches the step as a hint, and changes no key",
     "ResourcesSpec.max_memory_gb": "tests/plan/test_estimate.py: a limit refuses, and changes no key",
-    "ResourcesSpec.processes": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "ResourcesSpec.accelerate": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "AccelerateSpec.fsdp": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "AccelerateSpec.machines": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "AccelerateSpec.machine_rank": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "AccelerateSpec.main_process_ip": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "AccelerateSpec.main_process_port": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "FsdpSpec.reshard_after_forward": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "FsdpSpec.cpu_offload": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "FsdpSpec.activation_checkpointing": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "FsdpSpec.auto_wrap_policy": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "FsdpSpec.transformer_layer_cls_to_wrap": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
-    "FsdpSpec.min_num_params": "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key",
+    "ResourcesSpec.processes": PROCESSES,
+    "ResourcesSpec.accelerate": PROCESSES,
+    "AccelerateSpec.fsdp": PROCESSES,
+    "AccelerateSpec.machines": PROCESSES,
+    "AccelerateSpec.machine_rank": PROCESSES,
+    "AccelerateSpec.main_process_ip": PROCESSES,
+    "AccelerateSpec.main_process_port": PROCESSES,
+    "FsdpSpec.reshard_after_forward": PROCESSES,
+    "FsdpSpec.cpu_offload": PROCESSES,
+    "FsdpSpec.activation_checkpointing": PROCESSES,
+    "FsdpSpec.auto_wrap_policy": PROCESSES,
+    "FsdpSpec.transformer_layer_cls_to_wrap": PROCESSES,
+    "FsdpSpec.min_num_params": PROCESSES,
     "PublishSpec.path": "below: a place, not bytes; the published folder is written anew when it is not there",
 }
 CONTAINERS = {
     "FamilySpec.base", "FamilySpec.datasets", "FamilySpec.data_policy", "FamilySpec.defaults", "FamilySpec.variants",
     "FamilySpec.evaluate", "FamilySpec.gates", "FamilySpec.publish", "DataPolicySpec.deduplicate",
     "DataPolicySpec.decontaminate", "VariantSpec.data",
-    "VariantSpec.train", "TeacherDataset.teacher", "TrainSpec.adapter", "VariantSpec.resources", "DefaultsSpec.resources",
+    "VariantSpec.train", "TeacherDataset.teacher", "TrainSpec.adapter", "VariantSpec.resources",
+    "DefaultsSpec.resources",
 }  # fmt: skip
 ORDER = ("base", "data", "train", "merge", "quantize", "evaluate", "gate", "card", "publish")
 

@@ -123,3 +123,11 @@ def test_a_stopped_apply_ends_with_code_5_and_goes_on_where_it_was(
     write_family(tmp_path, tiny_llama, steps=400)
     plan = vf(tmp_path, "plan", "--until", "train", "--only", "lora")
     assert "1 run" in plan.stdout, plan.stdout
+
+
+def test_rows_mined_from_code_are_shown_as_such(tiny_llama: Path, tmp_path: Path) -> None:
+    """They have no format that was recognised, and no columns that were left unread."""
+    family(tmp_path, "{source: python_source, packages: [json], min_lines: 1}", base=str(tiny_llama))
+    told(vf(tmp_path, "apply", "--until", "data"), 0)
+    assert "python_source write_function\n" in vf(tmp_path, "show").stdout
+    assert '"ignored_columns": []' in vf(tmp_path, "show", "--json").stdout

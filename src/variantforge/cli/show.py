@@ -119,7 +119,8 @@ def _artifact_row(artifact: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 def _dataset_row(dataset: Mapping[str, Any]) -> tuple[Cell, ...]:
     left = f"; not read: {', '.join(dataset['ignored_columns'])}" if dataset["ignored_columns"] else ""
-    return dataset["name"], f"{dataset['rows']:,} rows", f"{dataset['format']} ({dataset['format_why']}){left}"
+    why = f" ({dataset['format_why']})" if dataset["format_why"] else ""
+    return dataset["name"], f"{dataset['rows']:,} rows", f"{dataset['format']}{why}{left}"
 
 
 def _metric_rows(metrics: list[dict[str, Any]]) -> Iterator[tuple[Cell, ...]]:
@@ -206,8 +207,9 @@ def _trained(entry: Entry) -> str:
 
 
 def _dataset(entry: Entry) -> dict[str, Any]:
-    told = ("rows", "train", "heldout", "bad", "dropped", "format", "format_why", "ignored_columns")
-    return {"name": entry.place.name, **{fact: entry.facts[fact] for fact in told}}
+    told = ("rows", "train", "heldout", "bad", "dropped", "format")
+    facts = {"format_why": "", "ignored_columns": [], **entry.facts}  # those two of files alone
+    return {"name": entry.place.name, **{fact: facts[fact] for fact in (*told, "format_why", "ignored_columns")}}
 
 
 def _metrics(entry: Entry) -> Iterator[dict[str, Any]]:

@@ -181,7 +181,10 @@ def test_the_users_wish_to_stop_is_heard_while_the_server_hangs(server: Any, tmp
 # --- a server that misbehaves -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [says(429, Retry_After="0"), says(500), says(503), cut, school.completes], ids=str)
+FAULTS = {"429": says(429, Retry_After="0"), "500": says(500), "503": says(503), "cut": cut, "text": school.completes}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_what_passes_is_waited_for(server: Any, tmp_path: Path, six: Artifact, fault: Any) -> None:
     def nonsense(handler: Handler) -> bool:
         handler.reply(200, ["no completion"])
