@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +81,16 @@ def test_what_would_meet_every_step_stops_the_run(toys, actions, tmp_path: Path,
     report = apply(plan, tmp_path)
     assert outcomes(plan, report) == {"a": "failed", "b": "not run"}
     assert type(report.error) is type(error)
+
+
+def test_a_wish_to_stop_is_no_success_although_the_step_at_hand_is_done(toys, actions, tmp_path: Path) -> None:
+    plan = toy_plan(toy("a"), toy("b"), toy("c"))
+    actions["a"] = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    report = apply(plan, tmp_path)
+    assert outcomes(plan, report) == {"a": "done", "b": "not run", "c": "not run"}
+    assert isinstance(report.error, Interrupted)
+    actions.clear()
+    assert apply(plan, tmp_path).error is None
 
 
 def test_a_full_disk_while_a_stage_writes_is_named(toys, actions, tmp_path: Path) -> None:

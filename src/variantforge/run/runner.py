@@ -32,6 +32,7 @@ Outcome = Literal["done", "reused", "refused", "failed", "stopped", "not run"]
 
 # After these nothing more is started: the cause would meet every other step too.
 _FATAL = (Interrupted, OutOfSpace, IntegrityError)
+_BEFORE_IT = "the run was stopped before it"
 
 
 class Reporter(Protocol):
@@ -160,8 +161,12 @@ class Runner:
 
     def _hindered(self, step: Step, decision: Decision, report: RunReport) -> Result | None:
         """Why a step cannot be run now, if so."""
-        if any(isinstance(result.error, _FATAL) for result in report.results.values()) or self.stop.is_set():
-            return Result("not run", message="the run was stopped before it")
+        if any(isinstance(result.error, _FATAL) for result in report.results.values()):
+            return Result("not run", message=_BEFORE_IT)
+        if self.stop.is_set():  # and the step at hand was done all the same: that is no end in peace either
+            label = self.plan.label(step.key)
+            stopped = Interrupted(f"stopped before {label}", next="the same command goes on from there")
+            return Result("not run", message=_BEFORE_IT, error=stopped)
         for key in step.inputs.values():
             outcome = report.results[key].outcome
             if outcome in ("failed", "stopped", "not run"):
