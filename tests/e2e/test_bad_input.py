@@ -42,9 +42,11 @@ def family(folder: Path, dataset: str, base: str = PACKAGED, kind: str = "code")
     [
         ("rows.csv", "question,answer\na,b\n", "{path: ./rows.csv, columns: {prompt: qestion, completion: answer}}",
          ["rows.csv", "qestion", "question"]),
-        ("rows.jsonl", "", "{path: ./rows.jsonl}", ["'rows' holds no rows"]),
-        ("rows.jsonl", '{"prompt": "a", "completion": "b"}\n{"prompt": \n', "{path: ./rows.jsonl}", ["rows.jsonl:2"]),
-        ("rows.jsonl", '{"prompt": "a"}\n', "{path: ./rows.jsonl, format: prompt_completion}", ["rows.jsonl"]),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+            ("rows.jsonl", "", "{path: ./rows.jsonl}", ["'rows' holds no rows"]),
+            ("rows.jsonl", '{"prompt": "a", "completion": "b"}\n{"prompt": \n', "{path: ./rows.jsonl}", ["rows.jsonl:2"]),
+            ("rows.jsonl", '{"prompt": "a"}\n', "{path: ./rows.jsonl, format: prompt_completion}", ["rows.jsonl"]),
+        )),
     ],
     ids=["column not there", "empty", "not JSON", "field missing"],
 )  # fmt: skip
@@ -93,6 +95,7 @@ def test_a_read_only_store_is_named_and_can_still_be_planned_against(small_disk:
     told(vf(tmp_path, "plan", "--store", str(small_disk)), 0)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path, tiny_llama: Path, tmp_path: Path) -> None:
     write_family(tmp_path, tiny_llama)
     until_base = ("apply", "--store", str(small_disk), "--until", "base")
@@ -103,7 +106,7 @@ def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path, tiny_llama: Pat
     told(vf(tmp_path, *until_base), 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_apply_ends_with_code_5_and_goes_on_where_it_was(
     tiny_llama: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -125,6 +128,7 @@ def test_a_stopped_apply_ends_with_code_5_and_goes_on_where_it_was(
     assert "1 run" in plan.stdout, plan.stdout
 
 
+@pytest.mark.slow
 def test_rows_mined_from_code_are_shown_as_such(tiny_llama: Path, tmp_path: Path) -> None:
     """They have no format that was recognised, and no columns that were left unread."""
     family(tmp_path, "{source: python_source, packages: [json], min_lines: 1}", base=str(tiny_llama))

@@ -51,7 +51,10 @@ def test_progress_tells_margins_and_accuracies(lab: Lab, trained: Artifact) -> N
     assert set(steps[0]["metrics"]) >= {"loss", "rewards/margins", "rewards/accuracies", "tokens_per_s"}
 
 
-@pytest.mark.parametrize("adapter", [{"type": "full"}, {"type": "qlora"}, {"type": "pissa"}])
+@pytest.mark.parametrize(
+    "adapter",
+    [{"type": "qlora"}, *(pytest.param({"type": type}, marks=pytest.mark.slow) for type in ("full", "pissa"))],
+)
 def test_whatever_is_trained_the_loss_starts_at_ln_2(lab: Lab, adapter: dict[str, Any]) -> None:
     from safetensors.torch import load_file
 
@@ -145,6 +148,7 @@ def test_what_tools_returned_is_in_the_text_but_is_not_learned(tmp_path: Path, t
     assert "seventeen" in training.tokenizer.decode(batch["input_ids"][0])
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_cut_or_left_out_and_told(tmp_path: Path, tiny_llama: Path) -> None:
     alike = "one two three four five six seven eight nine ten eleven twelve "
     rows = [
@@ -197,6 +201,7 @@ def training_base(lab: Lab) -> Any:
     return load_model(lab.base.path / "model")
 
 
+@pytest.mark.slow
 def test_a_reference_worked_out_beforehand_gives_the_same_losses(lab: Lab, trained: Artifact) -> None:
     early = lab.train(lab.step(method="dpo", precompute_ref_log_probs=True, max_steps=2), "early")
     assert losses(early) == pytest.approx(losses(trained)[:2], abs=1e-4)

@@ -74,6 +74,7 @@ def test_a_loss_that_leaves_its_range_stops_before_the_step_and_keeps_what_was_b
     assert (at, max(kept)) == (50, 42)  # of 53 steps each sixth is kept, and 48 was high already
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_one_who_says_so_goes_on_regardless(lab: Lab) -> None:
     import dataclasses
