@@ -44,7 +44,7 @@ def family(folder: Path, dataset: str, base: str = PACKAGED, kind: str = "code")
          ["rows.csv", "qestion", "question"]),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in (
             ("rows.jsonl", "", "{path: ./rows.jsonl}", ["'rows' holds no rows"]),
-            ("rows.jsonl", '{"prompt": "a", "completion": "b"}\n{"prompt": \n', "{path: ./rows.jsonl}", ["rows.jsonl:2"]),
+            ("rows.jsonl", '{"prompt": "a", "completion": "b"}\n{"pro\n', "{path: ./rows.jsonl}", ["rows.jsonl:2"]),
             ("rows.jsonl", '{"prompt": "a"}\n', "{path: ./rows.jsonl, format: prompt_completion}", ["rows.jsonl"]),
         )),
     ],
