@@ -48,9 +48,9 @@ class FirstStep:
                 next="set train.args: {packing: false}, or an attention implementation that reads position_ids",
             )
 
-    def check(self, loss: float, learned: int) -> None:
+    def check(self, loss: float | None, learned: int) -> None:
         """``learned``: tokens that the step's rows have to learn from. Raises WrongSupervisedSpan when its batches had
-        others, WrongAccumulation unless ``loss`` is the mean over the tokens of all of them."""
+        others, WrongAccumulation unless ``loss`` is the mean over the tokens of all of them (None: it is no mean)."""
         if self._tokens != learned:
             raise WrongSupervisedSpan(
                 f"the first step's batches have {self._tokens} tokens to learn from, and its rows have {learned}",
@@ -59,7 +59,7 @@ class FirstStep:
                 next="report the arguments that are set; defaults leave labels as they are",
             )
         wanted = self._nats / max(self._tokens, 1)
-        if abs(loss - wanted) > _OF_THE_LOSS[self._half] * max(wanted, 1.0):
+        if loss is not None and abs(loss - wanted) > _OF_THE_LOSS[self._half] * max(wanted, 1.0):
             raise WrongAccumulation(
                 f"the first step's loss is {loss:.4f}, and its rows on their own give {wanted:.4f}",
                 why=f"The loss must be the mean over the step's {self._tokens} learned tokens. Micro-batches are "

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class ProvenAtFirst(Careful):
-    """Proves the first step's loss, where a loss is the plain mean over tokens and one process has all of them."""
+    """Proves the first step, where one process has all of it; its loss, where that is the plain mean over tokens."""
 
     _first: FirstStep | None = None
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-        if self.state.global_step == 0 and self._is_plain():
+        if self.state.global_step == 0 and self.args.world_size == 1:
             self._first = self._first or FirstStep(self)
             self._first.add(self._prepare_inputs(inputs))  # type: ignore[attr-defined]
         return super().training_step(model, inputs, num_items_in_batch)
@@ -36,7 +36,7 @@ class ProvenAtFirst(Careful):
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         loss, norm = sum(self._micro_losses), super()._get_grad_norm(model, grad_norm)
         if self._first is not None:
-            self._first.check(loss, self._learned_in_rows())
+            self._first.check(loss if self._is_plain() else None, self._learned_in_rows())
             self._first = None
         return norm
 
@@ -55,9 +55,10 @@ class ProvenAtFirst(Careful):
         return type(self.train_dataset).from_list([row], features=self.train_dataset.features)
 
     def _is_plain(self) -> bool:
+        """Whether nothing is added to the loss (a mixture's balance), and no token weighs more than another."""
         args, config = self.args, self.model.config.get_text_config()
         weighed = args.loss_type != "nll" or args.label_smoothing_factor or args.neftune_noise_alpha
-        return not (weighed or getattr(config, "output_router_logits", False) or args.world_size > 1)
+        return not (weighed or getattr(config, "output_router_logits", False))
 
 
 class Sft:
