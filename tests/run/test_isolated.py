@@ -173,3 +173,15 @@ def test_a_signal_to_the_whole_group_lets_the_step_save(tmp_path: Path) -> None:
     os.killpg(parent.pid, signal.SIGTERM)
     assert parent.communicate(timeout=60)[0] == "Interrupted stopped at step 3\n"
     assert (tmp_path / "scratch" / "checkpoint").read_text() == "saved"
+
+
+def test_a_signal_that_comes_while_a_process_is_started_is_heard_afterwards() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with isolated.deaf_to_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not heard
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -93,33 +90,3 @@ def test_a_kill_does_not_forget_what_fitted(lab: Lab, monkeypatch: pytest.Monkey
     trained = lab.train(lab.step(**ARGS), "killed")
     assert not any("out of memory" in note for note in lab.notes)
     assert trained.facts["out_of_memory"]["per_device_train_batch_size"] == 2
-
-
-LIMITED = """
-import json, resource, sys
-from pathlib import Path
-from tests.stages.train.lab import Lab, chat
-root, model = map(Path, sys.argv[1:])
-lab = Lab(root, model, [chat("Count.", "one two three four " * 200)] * 8)
-def emit(event):
-    lab.events.append(event)
-    if event.get("unit") == "row":  # from here on, 600 MB more than what is held now
-        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (held + (600 << 20), -1))
-args = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "max_steps": 1, "max_length": 1000}
-trained = lab.train(lab.step({"type": "full"}, bf16=False, **args), emit=emit)
-print(json.dumps([trained.facts.get("out_of_memory"), lab.notes]))
-"""
-
-
-@pytest.mark.slow
-def test_a_process_that_really_has_no_more_memory_trains_on_with_less(tmp_path: Path, tiny_llama: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LIMITED, str(tmp_path), str(tiny_llama)],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    used, notes = json.loads(done.stdout.splitlines()[-1])
-    assert used["per_device_train_batch_size"] < 8
-    assert used["per_device_train_batch_size"] * used["gradient_accumulation_steps"] == 8
-    assert any(note.startswith("out of memory with per_device_train_batch_size 8") for note in notes)
