@@ -52,7 +52,7 @@ def test_a_model_tells_what_its_card_says(hub: LocalHub, write: Write, api: HfAp
     )
     told = api.model_info("acme/x", files_metadata=True)
     assert told.sha == hub.repo("acme/x").head()
-    assert (told.library_name, told.pipeline_tag) == ("peft", "text-generation")
+    assert [vars(told)[name] for name in ("library_name", "pipeline_tag")] == ["peft", "text-generation"]
     assert {name: getattr(told, name) for name in ("private", "gated")} == {"private": False, "gated": False}
     assert told.card_data is not None
     assert (told.card_data.license, told.card_data.new_version) == ("apache-2.0", "acme/next")

@@ -167,7 +167,7 @@ def test_the_metadata_block_is_what_huggingface_hub_reads(form: str, tmp_path: P
     assert data.language == ["en"]
     assert data.datasets == ["acme/pairs"]
     assert data.pipeline_tag == "text-generation"
-    assert data.library_name == {"adapter": "peft", "gguf": "gguf"}.get(form, "transformers")
+    assert vars(data)["library_name"] == {"adapter": "peft", "gguf": "gguf"}.get(form, "transformers")
     assert {"variantforge", "code", "sft", "qlora", "small", "conversational"} <= set(data.tags or [])
     relation = {"merged": "finetune", "adapter": "adapter"}.get(form, "quantized")
     base = "acme/Small-code" if relation == "quantized" else "acme/Small-135M"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,14 +26,15 @@ class SoftOverlongPunishmentParams(Section):
     soft_punish_cache: int = Field(ge=0, description="how many tokens before that the punishment begins")
 
 
-class _OfTrl(Plain):
+class _OfTrl(Plain, ABC):
     def score(self, answers: Sequence[Answer]) -> Sequence[Score]:
         texts = [[{"role": "assistant", "content": answer.text}] for answer in answers]
         ids = [list(answer.ids) for answer in answers]
         return [Score(float(value)) for value in self._function()(completions=texts, completion_ids=ids)]
 
+    @abstractmethod
     def _function(self) -> Callable[..., Sequence[float]]:
-        raise NotImplementedError
+        """TRL's reward, with its parameters in it."""
 
 
 class ThinkFormat(_OfTrl):
