@@ -70,8 +70,12 @@ def _merged(base: Path, adapter: Path) -> dict[str, Tensor]:
     tuned = load_adapter(load_model(base, dtype="float32"), adapter)
     try:
         model = tuned.merge_and_unload(safe_merge=True)
-    except (ValueError, NotImplementedError, AttributeError) as error:
-        raise MergeError("this kind of adapter cannot be folded into its base", why=str(error)) from error
+    except (ValueError, NotImplementedError) as error:  # how PEFT says that a kind has no merge
+        raise MergeError(
+            "this kind of adapter cannot be folded into its base",
+            why=str(error),
+            next="set another train.adapter.type, such as lora or dora",
+        ) from error
     tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     _require_tie(model, tensors)
     return dict(revert_weight_conversion(model, tensors))
