@@ -17,7 +17,7 @@ from variantforge.errors import EvaluateError, Interrupted
 from variantforge.spec.family import Section
 from variantforge.stages.evaluate import llama_runtime
 from variantforge.stages.evaluate.heldout import Example, HeldOut, read_heldout
-from variantforge.stages.evaluate.metric import QUANTIZED, Metric, method_of
+from variantforge.stages.evaluate.metric import QUANTIZED, Metric, is_quantized, method_of
 from variantforge.stages.evaluate.stage import Measured
 from variantforge.step import Artifact, StepContext
 
@@ -62,6 +62,9 @@ class Perplexity:
     def metrics(self, params: PerplexityParams, subject: str) -> tuple[Metric, ...]:
         ran = params.runtime_positions > 0
         return tuple(one for one in self.METRICS if one.applies_to(subject) and (ran or one.name != "runtime_gap"))
+
+    def needs(self, params: PerplexityParams, subject: str) -> tuple[str, ...]:
+        return ("data", "reference") if is_quantized(subject) else ("data",)
 
     def identity(self, params: PerplexityParams, subject: str) -> dict[str, Any]:
         own = params.identity()

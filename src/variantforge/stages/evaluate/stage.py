@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -20,11 +19,18 @@ from variantforge.registry import near
 from variantforge.spec.complaints import sentence_of
 from variantforge.spec.family import EvaluatorSpec, FamilySpec, Section, VariantSpec
 from variantforge.stages.evaluate import EVALUATORS
-from variantforge.stages.evaluate.metric import BASE, MERGED, Metric, is_quantized
+from variantforge.stages.evaluate.metric import BASE, MERGED, Metric
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
+from variantforge.stages.evaluate.suites import HasPins
 from variantforge.stages.stage import Desk, Place
-from variantforge.step import Artifact, Step, StepContext
+from variantforge.step import Artifact, Pin, Step, StepContext
 
+ROLES = {  # what an evaluator may need beside the subject: stage and name of the place in its variant
+    "data": ("data", "mix"),
+    "reference": ("merge", ""),
+    "adapter": ("train", ""),
+    "base": ("base", ""),
+}
 EXAMPLES_FILE, METRICS_FILE = "examples.jsonl", "metrics.json"
 
 
@@ -39,7 +45,8 @@ class Measured:
 class Evaluator(Protocol):
     """One way to measure a subject. ``Params`` is what a user may write beside ``evaluator:``; it forbids the rest.
 
-    ``METRICS`` is known without importing torch. ``heavy`` evaluators import it when they measure.
+    ``METRICS`` is known without importing torch. ``heavy`` evaluators import it when they measure. One that reads
+    files of the user's also has ``pins`` (see ``HasPins``), one that asks a fixed suite ``suite_texts``.
     """
 
     Params: type[Section]
@@ -47,13 +54,16 @@ class Evaluator(Protocol):
     heavy: bool
 
     def metrics(self, params: Any, subject: str) -> tuple[Metric, ...]:
-        """Those of ``METRICS`` that are measured of ``subject`` with these parameters."""
+        """Those of ``METRICS`` that are measured of ``subject`` with these parameters; () when it is not measured."""
+
+    def needs(self, params: Any, subject: str) -> tuple[str, ...]:
+        """Which of ``ROLES`` the measurement of ``subject`` takes in beside ``model``: they enter the step's key."""
 
     def identity(self, params: Any, subject: str) -> dict[str, Any]:
         """The parameters that change what comes out for ``subject``: they enter the step's key."""
 
     def evaluate(self, context: StepContext) -> Measured:
-        """Measures ``inputs["model"]`` on ``inputs["data"]``, quantized ones beside ``inputs["reference"]``.
+        """Measures ``inputs["model"]`` beside the inputs that it needs.
 
         Raises EvaluateError when it cannot; it never hands back a made-up figure.
         """
@@ -69,6 +79,9 @@ class Evaluation:
 
     def metrics(self, subject: str) -> tuple[Metric, ...]:
         return self.evaluator.metrics(self.params, subject)
+
+    def needs(self, subject: str) -> tuple[str, ...]:
+        return self.evaluator.needs(self.params, subject)
 
     def identity(self, subject: str) -> dict[str, Any]:
         return self.evaluator.identity(self.params, subject)
@@ -100,10 +113,17 @@ class Evaluate:
         if name is None or variant is None:
             _tell_problems(desk)
             return
-        for title, subject in product(desk.family.evaluate, subjects(variant)):
-            asked, inputs = desk.once(_asked_of, title, subject), _inputs(desk, name, subject)
-            if asked and inputs:
-                desk.add(Place(self.name, name, f"{title}:{subject}"), Step(self.name, self.version, *asked, inputs))
+        for title in desk.family.evaluate:
+            asked = desk.once(_evaluation, title)
+            pins = _pins(desk, title, asked)
+            if asked is None or pins is None:
+                continue
+            for subject in subjects(variant):
+                method, identity, needs = desk.once(_asked_of, title, subject)
+                inputs = _inputs(desk, name, subject, needs)
+                if inputs and asked.metrics(subject):
+                    step = Step(self.name, self.version, method, identity, inputs, pins)
+                    desk.add(Place(self.name, name, f"{title}:{subject}"), step)
 
     def do(self, context: StepContext) -> None:
         evaluator = EVALUATORS.load(context.step.method)()
@@ -120,10 +140,22 @@ class Evaluate:
         return ""
 
 
-def _asked_of(family: FamilySpec, title: str, subject: str) -> tuple[str, dict[str, Any]] | None:
-    """The method and parameters of a step; None when the evaluation cannot be done."""
+def _evaluation(family: FamilySpec, title: str) -> Evaluation | None:
+    return evaluation(family.evaluate[title])
+
+
+def _pins(desk: Desk, title: str, asked: Evaluation | None) -> Mapping[str, Pin] | None:
+    """Files that the evaluation reads; None when one is not there, which is told."""
+    if asked is None or not isinstance(asked.evaluator, HasPins):
+        return {}
+    return asked.evaluator.pins(desk, asked.params, f"evaluate.{title}")
+
+
+def _asked_of(family: FamilySpec, title: str, subject: str) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """The method, parameters and needs of a step of an evaluation that can be done."""
     asked = evaluation(family.evaluate[title])
-    return (asked.method, asked.identity(subject)) if asked else None
+    assert asked is not None
+    return asked.method, asked.identity(subject), asked.needs(subject)
 
 
 def read_examples(artifact: Artifact) -> list[dict[str, Any]]:
@@ -132,15 +164,11 @@ def read_examples(artifact: Artifact) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def _inputs(desk: Desk, variant: str, subject: str) -> dict[str, str]:
-    """Keys of what a measurement of ``subject`` needs; empty when an earlier stage has told a problem with it."""
-    merged = Place("merge", variant)
-    places = {
-        "data": Place("data", variant, "mix"),
-        "model": {BASE: Place("base", variant), MERGED: merged}.get(subject, Place("quantize", variant, subject)),
-    }
-    if is_quantized(subject):
-        places["reference"] = merged
+def _inputs(desk: Desk, variant: str, subject: str, needs: Sequence[str]) -> dict[str, str]:
+    """Keys of what a measurement of ``subject`` takes in; empty when an earlier stage has told a problem with it."""
+    subject_at = {BASE: Place("base", variant), MERGED: Place("merge", variant)}
+    places = {"model": subject_at.get(subject, Place("quantize", variant, subject))}
+    places |= {role: Place(stage, variant, name) for role, (stage, name) in ROLES.items() if role in needs}
     steps = {role: desk.step(place) for role, place in places.items()}
     return {role: step.key for role, step in steps.items() if step} if all(steps.values()) else {}
 

@@ -1,9 +1,13 @@
-"""What an evaluator will ask, told before anything is trained: so that training data can be cleaned of it."""
+"""What an evaluator will ask, told before anything is trained: the files it reads, and the texts of its suite, so that
+training data can be cleaned of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from variantforge.stages.stage import Desk
+from variantforge.step import Pin
 
 
 class SuiteText(NamedTuple):
@@ -21,3 +25,12 @@ class HasSuite(Protocol):
 
     def suite_texts(self, params: Any) -> Iterable[SuiteText]:
         """Offline, and the same for equal parameters: these are all that enters the key of the data."""
+
+
+@runtime_checkable
+class HasPins(Protocol):
+    """An evaluator that reads files of the user's, or datasets of the Hub, pins them."""
+
+    def pins(self, desk: Desk, params: Any, key: str) -> Mapping[str, Pin] | None:
+        """Role -> bytes, for every step of the evaluation that stands at ``key``. None when something is not there,
+        which is then told through ``desk.problem``."""
