@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -102,9 +101,7 @@ def test_a_circle_is_named_and_never_walked_for_ever(parents: dict[str, str]) ->
         in_order(family(**parents))
 
 
-def test_a_long_line_of_parents_takes_no_time() -> None:
-    names = [f"v{i}" for i in range(2000)]
-    spec = family(**dict(zip(names, [*names[1:], None], strict=True)))
-    started = time.process_time()
-    assert in_order(spec) == names[::-1]
-    assert time.process_time() - started < 1.0  # a quadratic walk takes many times that
+@pytest.mark.timeout(60)  # a quadratic walk takes many minutes
+def test_a_long_line_of_parents_is_walked_once() -> None:
+    names = [f"v{i}" for i in range(20_000)]
+    assert in_order(family(**dict(zip(names, [*names[1:], None], strict=True)))) == names[::-1]

@@ -15,7 +15,6 @@ import multiprocessing.connection
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 GRACE_S = 10.0  # what a step gets to save its work after a stop was asked for
 OUTPUT = "output.txt"  # in a step's scratch folder: what libraries printed
 _PR_SET_PDEATHSIG = 1
+_TO_THE_GROUP = (signal.SIGTERM, signal.SIGHUP)  # signals that a terminal or a CI sends to all processes at once
 
 Emit = Callable[[dict[str, Any]], None]
 Failure = BaseException | None
@@ -48,12 +48,13 @@ class Isolated:
 
     def warm_up(self) -> None:
         """Starts the fork server, without waiting for its imports."""
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        with without_secrets(), deaf_to_signals():
-            forkserver.ensure_running()
+        for start in (resource_tracker.ensure_running, forkserver.ensure_running):
+            with without_secrets(), deaf_to_signals():  # for each: the first lets SIGTERM through when it is done
+                start()
 
     def run(self, job: Job, emit: Emit, stopping: Callable[[], bool]) -> None:
         self.warm_up()
@@ -132,19 +133,13 @@ def without_secrets() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deaf_to_signals() -> Iterator[None]:
-    """What is started inside ignores SIGTERM and SIGHUP, which reach a whole process group: the parent hears them and
-    asks its step to save and stop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # Blocked, too: a signal that comes meanwhile waits, and is heard when the handlers are back.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP))
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGHUP)}
+    """What is started inside is born with SIGTERM and SIGHUP blocked: they reach a whole process group, and only the
+    parent shall hear them and ask its step to save and stop. The parent loses none: they wait, or another thread of
+    it takes them."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_THE_GROUP)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -164,7 +159,9 @@ def _died(code: int | None, asked: bool, output: Path) -> VariantforgeError:
 def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
     """In the fork: die with the parent, do the job, send what happened."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, *_TO_THE_GROUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_THE_GROUP)  # programs that the step starts can be stopped by them
     os.environ.update(tokens)
     for token in tokens.values():
         redact.learn(token)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -52,13 +51,12 @@ def test_bars_that_rewrite_their_line_arrive_piece_by_piece(context: StepContext
     assert lines == ["Writing: 10%", "Writing: 100%"]
 
 
+@pytest.mark.timeout(60)  # the tool would sleep on for an hour
 def test_a_stop_request_ends_the_tool(tmp_path: Path) -> None:
     context = StepContext(Step("quantize", 1, "gguf"), {}, tmp_path, tmp_path, stopping=lambda: True)
-    program = "import time; print('working', flush=True); time.sleep(60)"
-    started = time.monotonic()
+    program = "import time; print('working', flush=True); time.sleep(3600)"
     with pytest.raises(Interrupted):
         llama_cpp.run_tool([sys.executable, "-c", program], context, lambda line: None)
-    assert time.monotonic() - started < 30
 
 
 def test_llama_quantize_is_looked_for_in_the_checkout_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

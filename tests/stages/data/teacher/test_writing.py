@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,6 +229,23 @@ def test_a_no_is_taken_as_a_no(server: Any, tmp_path: Path, six: Artifact, statu
         asked_of(server, tmp_path, six)
     assert "not for you" in caught.value.why
     assert len(server.asked) <= 2
+
+
+def test_a_connection_that_opens_after_a_refusal_is_closed_too(
+    server: Any, tmp_path: Path, six: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, connect = itertools.count(), socket.create_connection
+
+    def slow_second(*args: Any, **kwargs: Any) -> socket.socket:
+        if next(opened) == 1:
+            time.sleep(0.1)  # the first question has been refused by then
+        return connect(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "create_connection", slow_second)
+    server.faults = [says(403, "not for you")]
+    with pytest.raises(TeacherRefused):
+        asked_of(server, tmp_path, six, hints={"pace": {"timeout_s": 5.0, "concurrency": 2}})
+    gc.collect()  # a socket that nobody closed is a warning here, and warnings are errors
 
 
 def test_a_wait_that_is_too_long_ends_the_step_at_once(server: Any, tmp_path: Path, six: Artifact) -> None:

@@ -139,6 +139,8 @@ class Endpoint:
                 received += block
                 if len(received) > MAX_BYTES:
                     raise CutShort(f"an answer of more than {MAX_BYTES >> 20} MB")
+            if self._stopped.is_set():  # a connection that was opened while the client was closed is nobody else's
+                reply.extensions["network_stream"].close()
             return reply.status_code, reply.headers, bytes(received)
 
     def _refused(self, status: int, body: bytes) -> TeacherRefused:
