@@ -31,6 +31,7 @@ def cross_complaints(places: Places) -> list[Complaint]:
         _writers,
         _circles,
         _mixes,
+        _calibrations,
         _names,
         _formats,
         _gates,
@@ -125,6 +126,16 @@ def _mixes(family: Mapping[str, Any]) -> Iterator[Finding]:
                 yield path, f"empty: name at least one dataset and {one}"
             elif all(_is_number(amount) and amount == 0 for amount in amounts.values()):
                 yield path, f"all {many} are 0: nothing would be trained on"
+
+
+def _calibrations(family: Mapping[str, Any]) -> Iterator[Finding]:
+    datasets = list(_mapping(family.get("datasets")))
+    places: list[tuple[KeyPath, Any]] = [(("defaults",), family.get("defaults"))]
+    places += [(("variants", name), variant) for name, variant in _variants(family).items()]
+    for path, section in places:
+        for dataset in _mapping(_mapping(_mapping(section).get("calibration")).get("datasets")):
+            if dataset not in datasets:
+                yield (*path, "calibration", "datasets", dataset), no_such("dataset", dataset, datasets)
 
 
 def _is_number(value: Any) -> bool:

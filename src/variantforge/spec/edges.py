@@ -27,26 +27,30 @@ Graph = Mapping[Node, Sequence[Edge]]
 def graph_of(family: Mapping[str, Any]) -> Graph:
     """The edges of a family file's plain values. What is of another form, or names nothing, is passed over."""
     variants, datasets = (_mapping(family.get(section)) for section in ("variants", "datasets"))
-    default = _mapping(_mapping(family.get("defaults")).get("train"))
+    defaults = _mapping(family.get("defaults"))
     graph: dict[Node, list[Edge]] = {("variants", name): [] for name in variants}
     graph |= {("datasets", name): [] for name in datasets}
     for node, edges in graph.items():
         section, name = node
-        told = _of_variant(_mapping(variants[name]), default) if section == "variants" else _of_data(datasets[name])
+        told = _of_variant(_mapping(variants[name]), defaults) if section == "variants" else _of_data(datasets[name])
         for path, kind, other in told:
             if isinstance(other, str) and (kind, other) in graph:
                 edges.append(Edge((section, name, *path), (kind, other)))
     return graph
 
 
-def _of_variant(variant: Mapping[str, Any], default: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, Any]]:
+def _of_variant(variant: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, Any]]:
     yield ("from",), "variants", variant.get("from")
-    train = {**default, **_mapping(variant.get("train"))}
+    train = {**_mapping(defaults.get("train")), **_mapping(variant.get("train"))}
     if train.get("method") == DISTILL:
         yield ("train", "teacher"), "variants", train.get("teacher")
     for word in ("mix", "epochs"):
         amounts = _mapping(_mapping(variant.get("data")).get(word))
         yield from ((("data", word, name), "datasets", name) for name, amount in amounts.items() if amount != 0)
+    if "calibration" not in variant or variant["calibration"]:
+        calibration = {**_mapping(defaults.get("calibration")), **_mapping(variant.get("calibration"))}
+        for name in _mapping(calibration.get("datasets")):
+            yield ("calibration", "datasets", name), "datasets", name
 
 
 def _of_data(dataset: Any) -> Iterator[tuple[KeyPath, str, Any]]:

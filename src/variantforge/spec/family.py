@@ -25,6 +25,7 @@ from variantforge.spec.data import (
     dataset_form,
 )
 from variantforge.spec.publish import Form, PublishSpec
+from variantforge.spec.quantize import CalibrationSpec
 from variantforge.spec.section import Name, Section, base_ref, is_metadata, metadata
 from variantforge.spec.train import (
     LORA_FAMILY,
@@ -67,6 +68,9 @@ class VariantSpec(Section):
     data: MixSpec = Field(description="what it learns from, for example {mix: {pairs: 1.0}}")
     train: TrainSpec = Field(TrainSpec(), description="how it is trained, over what 'defaults' say")
     quantize: list[str] = Field([], description="formats: nf4, gguf:Q4_K_M, ...")
+    calibration: CalibrationSpec | None = Field(
+        None, description="text that shows quantizers which weights matter, over what 'defaults' say"
+    )
     resources: ResourcesSpec = metadata(
         ResourcesSpec(), description="what its steps may take, over what 'defaults' say"
     )
@@ -82,6 +86,9 @@ class DefaultsSpec(Section):
 
     train: TrainSpec = Field(TrainSpec(), description="how variants are trained, key by key")
     quantize: list[str] = Field([], description="formats of every variant that names none itself")
+    calibration: CalibrationSpec | None = Field(
+        None, description="text that shows quantizers which weights matter, key by key"
+    )
     resources: ResourcesSpec = metadata(ResourcesSpec(), description="what steps may take, key by key")
 
 
@@ -137,10 +144,13 @@ class FamilySpec(Section):
 
     @property
     def datasets_read(self) -> set[str]:
-        """Names of datasets whose rows some step reads: to train on, to ask a teacher, or to keep training clean of."""
+        """Names of datasets whose rows some step reads: to train on, to calibrate with, to ask a teacher, or to keep
+        training clean of."""
         trained = {name for variant in self.variants.values() for name in variant.data.sources}
+        sections = (self.defaults.calibration, *(variant.calibration for variant in self.variants.values()))
+        calibrated = {name for section in sections if section for name in section.datasets}
         suites = self.data_policy.decontaminate
-        read = trained | {name for name in (suites.against if suites else ()) if name in self.datasets}
+        read = trained | calibrated | {name for name in (suites.against if suites else ()) if name in self.datasets}
         waiting = list(read)
         while waiting:
             section = self.datasets.get(waiting.pop())
@@ -156,6 +166,7 @@ __all__ = [
     "AccelerateSpec",
     "AdapterSpec",
     "BaseSpec",
+    "CalibrationSpec",
     "DataPolicySpec",
     "DatasetSpec",
     "DecontaminateSpec",

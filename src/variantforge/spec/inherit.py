@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 from variantforge.errors import UsageError
 from variantforge.spec.edges import circle_sentence, circles, graph_of, ordered
-from variantforge.spec.family import AdapterSpec, FamilySpec, Section, TrainSpec, VariantSpec
+from variantforge.spec.family import AdapterSpec, CalibrationSpec, FamilySpec, Section, TrainSpec, VariantSpec
 
 S = TypeVar("S", bound=Section)
 _MADE_OF: Any = {
-    "variants": {"__all__": {"from_": True, "data": True, "train": {"method", "teacher"}}},
+    "variants": {"__all__": {"from_": True, "data": True, "train": {"method", "teacher"}, "calibration": {"datasets"}}},
     "datasets": {"__all__": {"prompts", "teacher"}},
 }
 
@@ -18,7 +18,8 @@ _MADE_OF: Any = {
 def inherit(spec: FamilySpec) -> FamilySpec:
     """A new spec whose variants say everything themselves: method and adapter field by field, ``args`` key by key
     (but for a variant of another method, which starts from that method's own), ``resources`` key by key too,
-    ``quantize`` where the variant has none of its own (an empty list is its own). ``inherit`` twice is once.
+    ``quantize`` where the variant has none of its own (an empty list is its own), ``calibration`` key by key (none at
+    all where the variant says null). ``inherit`` twice is once.
     """
     variants = {name: _with_defaults(spec, variant) for name, variant in spec.variants.items()}
     return spec.model_copy(update={"variants": variants})
@@ -31,6 +32,8 @@ def _with_defaults(spec: FamilySpec, variant: VariantSpec) -> VariantSpec:
         changed["train"] = _train(defaults.train, variant.train) if "train" in own else defaults.train
     if "quantize" in defaults.model_fields_set and "quantize" not in own:
         changed["quantize"] = defaults.quantize
+    if defaults.calibration and (variant.calibration or "calibration" not in own):
+        changed["calibration"] = _over(defaults.calibration, variant.calibration or CalibrationSpec())
     if "resources" in defaults.model_fields_set:
         changed["resources"] = _over(defaults.resources, variant.resources)
     return variant.model_copy(update=changed) if changed else variant

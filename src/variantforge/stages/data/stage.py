@@ -44,6 +44,8 @@ class DataStage:
         if name is None or variant is None:
             return
         plan_mix(desk, name, variant, lambda dataset: self._rows(desk, dataset), self.version)
+        for dataset in variant.calibration.datasets if variant.calibration else ():
+            self._rows(desk, dataset)
 
     def _rows(self, desk: Desk, dataset: str) -> Step | None:
         place = Place("data", None, dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from variantforge.stages.stage import Desk
 from variantforge.step import Step, StepContext
@@ -26,6 +26,6 @@ class Quantizer(Protocol):
         """Does the step, whose ``params["type"]`` is the type: fills ``context.out`` and writes the facts."""
 
 
-def quantize_step(method: str, type: str, inputs: Mapping[str, str]) -> Step:
+def quantize_step(method: str, type: str, inputs: Mapping[str, str], **params: Any) -> Step:
     """The step of one format; quantizers that need steps of their own lay them out with this too."""
-    return Step("quantize", VERSION, method, {"type": type} if type else {}, inputs)
+    return Step("quantize", VERSION, method, {**({"type": type} if type else {}), **params}, inputs)

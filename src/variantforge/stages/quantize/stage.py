@@ -5,6 +5,7 @@ from __future__ import annotations
 from variantforge.registry import near
 from variantforge.spec.family import VariantSpec
 from variantforge.stages.quantize import QUANTIZERS
+from variantforge.stages.quantize.calibration import CALIBRATION, write_calibration
 from variantforge.stages.quantize.quantizer import VERSION, quantize_step
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
@@ -28,7 +29,10 @@ class Quantize:
                 _lay_out(desk, name, entry)
 
     def do(self, context: StepContext) -> None:
-        QUANTIZERS.load(context.step.method)().do(context)
+        if context.step.method == CALIBRATION:
+            write_calibration(context)
+        else:
+            QUANTIZERS.load(context.step.method)().do(context)
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
