@@ -21,14 +21,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Literal
 
 from variantforge.errors import EvaluateError
 from variantforge.registry import near
 from variantforge.spec.family import FamilySpec, GateSpec, VariantSpec
-from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.metric import BASE, Metric
-from variantforge.stages.evaluate.stage import Evaluation, evaluation, read_examples, subjects
+from variantforge.stages.evaluate.stage import (
+    Evaluation,
+    evaluation,
+    metric_of,
+    read_examples,
+    split_metric,
+    subjects,
+)
 from variantforge.stages.evaluate.statistics import Interval, NothingToCount, gain, one_sided
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
@@ -65,7 +72,7 @@ class Gate:
             _tell_problems(desk)
             return
         for subject in subjects(variant):
-            demands, params = desk.once(_demanded_of, subject)
+            demands, params = desk.once(_demanded_of, desk.folder, subject)
             inputs = _inputs(desk, name, subject, demands)
             if demands and inputs:
                 desk.add(Place(self.name, name, subject), Step(self.name, self.version, "bounds", params, inputs))
@@ -100,21 +107,21 @@ class Demand:
         return {**own, "metric": name, "evaluator": self.method}
 
 
-def _evaluations(family: FamilySpec) -> dict[str, Evaluation]:
-    asked = {name: evaluation(spec) for name, spec in family.evaluate.items()}
+def _evaluations(family: FamilySpec, folder: Path) -> dict[str, Evaluation]:
+    asked = {name: evaluation(spec, folder) for name, spec in family.evaluate.items()}
     return {name: one for name, one in asked.items() if one}
 
 
-def _demanded_of(family: FamilySpec, subject: str) -> tuple[list[Demand], dict[str, Any]]:
+def _demanded_of(family: FamilySpec, folder: Path, subject: str) -> tuple[list[Demand], dict[str, Any]]:
     """The demands on a subject, and the parameters of its step."""
-    demands = list(_demands(family, _evaluations(family), subject)) if subject != BASE else []
+    demands = list(_demands(family, _evaluations(family, folder), subject)) if subject != BASE else []
     return demands, {"demands": [demand.identity for demand in demands]}
 
 
 def _demands(family: FamilySpec, evaluations: Mapping[str, Evaluation], subject: str) -> Iterator[Demand]:
     """The demands that apply to a subject: its evaluations have the metric, and what it is compared with has it too."""
     for gate in family.gates:
-        title, _, wanted = gate.metric.rpartition(".")
+        title, wanted = split_metric(gate.metric, evaluations)
         if title in evaluations and gate.vs != subject and (not gate.on or _on(gate.on, subject)):
             for metric in _meant(evaluations[title], wanted, subject, gate.vs):
                 yield Demand(title, metric.name, evaluations[title].method, gate)
@@ -143,14 +150,14 @@ def _inputs(desk: Desk, variant: str, subject: str, demands: Sequence[Demand]) -
 
 
 def _tell_problems(desk: Desk) -> None:
-    evaluations = _evaluations(desk.family)
+    evaluations = _evaluations(desk.family, desk.folder)
     shipped = sorted({subject for variant in desk.family.variants.values() for subject in subjects(variant)} - {BASE})
     for number, gate in enumerate(desk.family.gates):
         for place, pattern in enumerate(gate.on):
             if not any(_on([pattern], subject) for subject in shipped):
                 hint = near(pattern, shipped) or f" There is: {', '.join(shipped)}."
                 desk.problem(f"gates[{number}].on[{place}]", f"nothing of this family is called '{pattern}'.{hint}")
-        title, _, wanted = gate.metric.rpartition(".")
+        title, wanted = split_metric(gate.metric, evaluations)
         if title in desk.family.evaluate and title not in evaluations:
             continue  # its own problem was told
         if title not in evaluations or wanted not in {"*", *_names(evaluations[title])}:
@@ -161,7 +168,7 @@ def _tell_problems(desk: Desk) -> None:
 
 
 def _names(asked: Evaluation) -> list[str]:
-    return [metric.name for metric in asked.evaluator.METRICS]
+    return asked.names()
 
 
 def _nobody(metric: str, evaluations: Mapping[str, Evaluation]) -> str:
@@ -184,10 +191,10 @@ def _applies_to_none(family: FamilySpec, asked: Evaluation, gate: GateSpec, want
 
 
 def _judge(inputs: Mapping[str, Artifact], demand: Mapping[str, Any]) -> Verdict:
-    title, _, name = demand["metric"].rpartition(".")
-    metric = next(one for one in EVALUATORS.load(demand["evaluator"]).METRICS if one.name == name)
+    title, name = split_metric(demand["metric"], {role.rpartition(":")[0] for role in inputs})
     bound = next(one for one in BOUNDS if one in demand)
     subject, vs = inputs[f"{title}:subject"], demand.get("vs")
+    metric = metric_of(demand["evaluator"], subject, name)
     try:
         if vs is None:
             other, measured = None, one_sided(metric, read_examples(subject))

@@ -7,8 +7,9 @@ measured of every example, in the order of the data; ``metrics.json`` and the fa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -21,7 +22,7 @@ from variantforge.spec.family import EvaluatorSpec, FamilySpec, Section, Variant
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.metric import BASE, MERGED, Metric
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
-from variantforge.stages.evaluate.suites import HasPins
+from variantforge.stages.evaluate.suites import HasPins, HasTasks
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 
@@ -36,17 +37,22 @@ EXAMPLES_FILE, METRICS_FILE = "examples.jsonl", "metrics.json"
 
 @dataclass(frozen=True)
 class Measured:
-    """What an evaluator hands back: one row per example (``id`` and the columns its metrics sum), and further facts."""
+    """What an evaluator hands back: one row per example (``id`` and the columns its metrics sum), and further facts.
+
+    ``metrics``: what was measured, where the evaluator's ``METRICS`` do not say it.
+    """
 
     examples: list[dict[str, Any]]
     facts: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
 
 
 class Evaluator(Protocol):
     """One way to measure a subject. ``Params`` is what a user may write beside ``evaluator:``; it forbids the rest.
 
     ``METRICS`` is known without importing torch. ``heavy`` evaluators import it when they measure. One that reads
-    files of the user's also has ``pins`` (see ``HasPins``), one that asks a fixed suite ``suite_texts``.
+    files of the user's also has ``pins`` (see ``HasPins``), one that asks a fixed suite ``suite_texts``, one whose
+    metrics stand in such files ``metrics_in`` (see ``HasTasks``).
     """
 
     Params: type[Section]
@@ -71,14 +77,23 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An entry under ``evaluate`` in a family file, with its parameters checked."""
+    """An entry under ``evaluate`` in a family file, with its parameters checked; ``folder`` is that of the file."""
 
     method: str
     evaluator: Evaluator
     params: Section
+    folder: Path = Path()
 
     def metrics(self, subject: str) -> tuple[Metric, ...]:
+        """All metrics of ``subject``: the one place that knows them while planning."""
+        if isinstance(self.evaluator, HasTasks):
+            return self.evaluator.metrics_in(self.params, subject, self.folder)
         return self.evaluator.metrics(self.params, subject)
+
+    def names(self) -> list[str]:
+        """Names of the metrics that some subject may have."""
+        found = {} if isinstance(self.evaluator, HasTasks) else {one.name: None for one in self.evaluator.METRICS}
+        return list(found or {one.name: None for one in self.metrics(MERGED)})
 
     def needs(self, subject: str) -> tuple[str, ...]:
         return self.evaluator.needs(self.params, subject)
@@ -87,13 +102,16 @@ class Evaluation:
         return self.evaluator.identity(self.params, subject)
 
 
-def evaluation(spec: EvaluatorSpec) -> Evaluation | None:
-    """The evaluation that a spec asks for; None when the evaluator is unknown or its parameters are wrong."""
+def evaluation(spec: EvaluatorSpec, folder: Path = Path()) -> Evaluation | None:
+    """The evaluation that a spec asks for; None when the evaluator is unknown or its parameters are wrong.
+
+    ``folder``: where the family file lies; relative paths in ``spec`` start there.
+    """
     if spec.evaluator not in EVALUATORS:
         return None
     evaluator = EVALUATORS.load(spec.evaluator)()
     try:
-        return Evaluation(spec.evaluator, evaluator, evaluator.Params(**spec.params))
+        return Evaluation(spec.evaluator, evaluator, evaluator.Params(**spec.params), folder)
     except ValidationError:
         return None
 
@@ -114,14 +132,15 @@ class Evaluate:
             _tell_problems(desk)
             return
         for title in desk.family.evaluate:
-            asked = desk.once(_evaluation, title)
+            asked = desk.once(_evaluation, title, desk.folder)
             pins = _pins(desk, title, asked)
             if asked is None or pins is None:
                 continue
             for subject in subjects(variant):
                 method, identity, needs = desk.once(_asked_of, title, subject)
                 inputs = _inputs(desk, name, subject, needs)
-                if inputs and asked.metrics(subject):
+                measured = desk.once(_is_measured, title, desk.folder, subject)
+                if inputs and measured:
                     step = Step(self.name, self.version, method, identity, inputs, pins)
                     desk.add(Place(self.name, name, f"{title}:{subject}"), step)
 
@@ -129,19 +148,44 @@ class Evaluate:
         evaluator = EVALUATORS.load(context.step.method)()
         measured = _measure(evaluator, context)
         try:
-            metrics = dict(_metrics(evaluator.METRICS, measured.examples))
+            metrics = dict(_metrics(measured.metrics or evaluator.METRICS, measured.examples))
         except NothingToCount as error:
             raise EvaluateError("nothing could be counted", why=str(error)) from error
         write_text(context.out / EXAMPLES_FILE, "".join(_line(row) for row in measured.examples))
         write_json(context.out / METRICS_FILE, metrics)
-        context.write_facts({"metrics": metrics, "examples": len(measured.examples), **measured.facts})
+        columns = {one.name: _columns(one) for one in measured.metrics}
+        facts = {**measured.facts, **({"columns": columns} if columns else {})}
+        context.write_facts({"metrics": metrics, "examples": len(measured.examples), **facts})
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
 
 
-def _evaluation(family: FamilySpec, title: str) -> Evaluation | None:
-    return evaluation(family.evaluate[title])
+def metric_of(method: str, measured: Artifact, name: str) -> Metric:
+    """The metric of that name of what ``method`` measured: from the artifact where it says, else from ``METRICS``."""
+    columns = measured.facts.get("columns", {})
+    if name in columns:
+        return Metric(name, **columns[name])
+    return next(one for one in EVALUATORS.load(method).METRICS if one.name == name)
+
+
+def split_metric(text: str, titles: Collection[str]) -> tuple[str, str]:
+    """``general.gsm8k.acc`` -> ``general``, ``gsm8k.acc``, by the longest of ``titles``; both parts may hold dots."""
+    title = max((title for title in titles if text.startswith(f"{title}.")), key=len, default="")
+    return (title, text[len(title) + 1 :]) if title else (text.rpartition(".")[0], text.rpartition(".")[2])
+
+
+def _columns(metric: Metric) -> dict[str, Any]:
+    return {name: value for name, value in asdict(metric).items() if name not in ("name", "on")}
+
+
+def _evaluation(family: FamilySpec, title: str, folder: Path) -> Evaluation | None:
+    return evaluation(family.evaluate[title], folder)
+
+
+def _is_measured(family: FamilySpec, title: str, folder: Path, subject: str) -> bool:
+    asked = _evaluation(family, title, folder)
+    return asked is not None and bool(asked.metrics(subject))
 
 
 def _pins(desk: Desk, title: str, asked: Evaluation | None) -> Mapping[str, Pin] | None:

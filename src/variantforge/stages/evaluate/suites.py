@@ -4,8 +4,10 @@ training data can be cleaned of them."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin
 
@@ -34,3 +36,11 @@ class HasPins(Protocol):
     def pins(self, desk: Desk, params: Any, key: str) -> Mapping[str, Pin] | None:
         """Role -> bytes, for every step of the evaluation that stands at ``key``. None when something is not there,
         which is then told through ``desk.problem``."""
+
+
+@runtime_checkable
+class HasTasks(Protocol):
+    """An evaluator whose metrics stand in files: they are known once those are read."""
+
+    def metrics_in(self, params: Any, subject: str, folder: Path) -> tuple[Metric, ...]:
+        """As ``metrics``; ``folder`` is the family file's. () also when a file cannot be read, which ``pins`` tells."""
