@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from variantforge.stages.evaluate.bootstrap import resampled_sums, widened_tail
 from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.evaluate.statistics import (
+    Evidence,
     NothingToCount,
     gain,
+    gained,
     interval,
+    measured,
     one_sided,
-    resampled_sums,
-    widened_tail,
 )
 
 LOSS = Metric("loss", "nll", "tokens", "lower")
@@ -152,5 +154,68 @@ def test_bounds_lie_around_the_value(nlls: list[float]):
 @settings(max_examples=25, deadline=None)
 @given(values, st.sampled_from([0.25, 2.0, 8.0]))
 def test_bounds_scale_with_the_values(nlls: list[float], factor: float):
-    plain, scaled = interval(LOSS, rows(nlls)), interval(LOSS, rows([factor * nll for nll in nlls]))
+    tokens = [2] * len(nlls)  # of one token each, rows of zeros and ones would be shares
+    plain, scaled = (interval(LOSS, rows(values, tokens)) for values in (nlls, [factor * nll for nll in nlls]))
     assert scaled[:3] == pytest.approx([factor * (bound or 0) for bound in plain[:3]])
+
+
+# --- right or wrong, and clusters ---------------------------------------------------------------------------------
+
+
+def answers(right: list[int], source: str = "") -> Rows:
+    return [{"id": str(i), "right": hit, "tokens": 1, "source": source} for i, hit in enumerate(right)]
+
+
+def test_answers_that_are_right_or_wrong_have_exact_bounds_at_any_number():
+    found = interval(ACCURACY, answers([1] * 7 + [0] * 3))
+    assert (found.low, found.high) == (pytest.approx(0.3475, abs=1e-4), pytest.approx(0.9333, abs=1e-4))
+    evidence = measured(ACCURACY, answers([1] * 100))
+    assert evidence.interval[1:3] == (pytest.approx(0.9705, abs=1e-4), 1.0)
+    assert evidence.method == "Clopper-Pearson"
+    assert evidence.p_less(0.99) == 1.0
+    assert evidence.p_more(0.5) < 1e-20
+
+
+def test_two_on_the_same_questions_are_compared_by_what_flipped():
+    ours, theirs = answers([1] * 60 + [0] * 40), answers([1] * 70 + [0] * 30)
+    evidence = gained(ACCURACY, ours, theirs)
+    assert evidence.interval.value == -0.1
+    assert evidence.p_less(0.0) == pytest.approx(2**-10)
+    assert evidence.method == "exact McNemar and score bounds (0 gained, 10 lost)"
+    errors = Metric("error", "right", "tokens", "lower")
+    assert gained(errors, ours, theirs).interval.value == 0.1
+
+
+def test_items_of_one_source_rise_and_fall_together_so_sources_are_drawn():
+    random = np.random.default_rng(7)
+    shifts = random.normal(0, 0.5, 20)
+    values = [float(shifts[i // 10] + random.normal(0, 0.05)) for i in range(200)]
+    alone, clustered = rows(values), [{**row, "source": f"s{i // 10}"} for i, row in enumerate(rows(values))]
+    naive, honest = measured(LOSS, alone), measured(LOSS, clustered)
+    assert honest.interval.value == naive.interval.value
+    assert honest.interval.n == naive.interval.n == 200
+    assert (honest.method, honest.units) == ("bootstrap over 20 sources", 20)
+    assert (naive.method, naive.units) == ("bootstrap over 200 examples", 200)
+
+    def width(evidence: Evidence) -> float:
+        return (evidence.interval.high or 0) - (evidence.interval.low or 0)
+
+    assert width(honest) > 2.5 * width(naive)
+
+
+def test_a_cluster_of_its_own_goes_before_the_source_and_few_sources_are_a_mix():
+    plain = rows([1.0, 2.0] * 20)
+    assert measured(LOSS, [{**row, "source": f"s{i % 7}"} for i, row in enumerate(plain)]).units == 40
+    assert measured(LOSS, [{**row, "source": f"s{i % 8}"} for i, row in enumerate(plain)]).units == 8
+    told = [{**row, "source": "one", "cluster": f"c{i % 10}"} for i, row in enumerate(plain)]
+    assert measured(LOSS, told).units == 10
+    right = [{**row, "cluster": f"c{i % 10}"} for i, row in enumerate(answers([1, 0] * 20))]
+    assert gained(ACCURACY, right, right).method == "bootstrap of pairs over 10 sources"
+
+
+def test_p_values_and_bounds_of_a_bootstrap_say_the_same():
+    evidence = measured(LOSS, rows(list(np.random.default_rng(8).normal(3.0, 1.0, 25))))
+    assert evidence.p_more(evidence.interval.low or 0) == pytest.approx(0.05, rel=0.03)
+    assert evidence.p_less(evidence.interval.high or 0) == pytest.approx(0.05, rel=0.03)
+    assert evidence.p_more(evidence.interval.value) == pytest.approx(0.5, abs=0.05)
+    assert measured(LOSS, rows([2.0])).p_more(0.0) == 1.0

@@ -1,43 +1,53 @@
-"""Intervals and paired comparisons by bootstrap over examples. Deterministic: equal examples give equal bounds.
+"""Intervals of metrics, and paired comparisons. Deterministic: equal examples give equal bounds.
 
-An example (a row of held-out data), not a token, is drawn again: tokens of one row go together. A metric is a ratio
+Metrics whose every example is right or wrong have exact or score bounds (``proportions``); all others a bootstrap. An
+example (a row of held-out data), not a token, is drawn again: tokens of one row go together. A metric is a ratio
 of sums, and both sums are resampled with the same draws; in a comparison, so are both subjects' sums.
 
-Percentiles are taken a little further out than the level says, after T. C. Hesterberg, "What Teachers Should Know
-About the Bootstrap" (The American Statistician 69, 2015), section 4.2: with ``n`` examples, plain percentiles are too
-narrow by about ``sqrt((n - 1) / n)`` and by the difference between Student's t and the normal distribution.
+What a gate judges (``Evidence``) is drawn by *cluster* where there are enough of them: the items of one ``cluster``
+of theirs, else of one ``source``, rise and fall together (E. Miller, "Adding Error Bars to Evals", arXiv:2411.00640:
+standard errors can be three times as large as naive ones). Fewer sources than ``LEAST_UNITS`` are the fixed parts of
+a mix, not a sample of sources; then examples are drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import sqrt
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from variantforge.stages.evaluate.bootstrap import Interval, Spread, rounded
 from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.proportions import at_least as binomial_tail
+from variantforge.stages.evaluate.proportions import difference_bounds, less_than, more_than, share_bounds
 
 if TYPE_CHECKING:
-    import numpy as np
+    from variantforge.stages.evaluate.bootstrap import Floats, Statistic
 
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
-
-RESAMPLES = 10_000
 LEVEL = 0.95
-_SEED = 20_260_101
-_DRAWS_AT_ONCE = 1 << 20  # indices held in memory: 8 MB
-_NORMAL = NormalDist()
+LEAST_UNITS = 8  # below it, resampling knows too little of the spread to prove anything
 
 Example = Mapping[str, Any]
 
 
-class Interval(NamedTuple):
-    """A value and its bounds. ``n`` is the number of examples; with fewer than two, bounds are not known: None."""
+@dataclass(frozen=True)
+class Evidence:
+    """What examples say of a metric, or of a gain: the value, and one-sided 95 % bounds each.
 
-    value: float
-    low: float | None
-    high: float | None
-    n: int
+    ``units`` is the number of things drawn: examples, or clusters of them. ``p_more(x)`` is the p-value of "the truth
+    is more than x" (small: it is), ``p_less(x)`` of "less than x".
+    """
+
+    interval: Interval
+    method: str
+    units: int
+    p_more: Callable[[float], float]
+    p_less: Callable[[float], float]
+
+    @property
+    def least(self) -> int:
+        """How many units the method needs to know anything; exact ones hold for any number."""
+        return LEAST_UNITS if self.method.startswith("bootstrap") else 1
 
 
 class NothingToCount(ValueError):
@@ -45,9 +55,12 @@ class NothingToCount(ValueError):
 
 
 def interval(metric: Metric, examples: Iterable[Example]) -> Interval:
-    """The metric with its two-sided 95 % interval. Raises NothingToCount."""
-    columns = _columns(metric, [row for row in examples if row.get(metric.per)])
-    return _bounded(columns, lambda sums: _scaled(metric, sums[..., 0], sums[..., 1]), tail=(1 - LEVEL) / 2)
+    """The metric with its two-sided 95 % interval, examples drawn one by one. Raises NothingToCount."""
+    rows = [row for row in examples if row.get(metric.per)]
+    columns = _columns(metric, rows)
+    if _right_or_wrong(metric, columns):
+        return _share(columns, (1 - LEVEL) / 2)
+    return Spread.of(columns, _value_of(metric)).interval((1 - LEVEL) / 2, len(rows))
 
 
 def gain(metric: Metric, subject: Sequence[Example], other: Sequence[Example]) -> Interval:
@@ -55,25 +68,72 @@ def gain(metric: Metric, subject: Sequence[Example], other: Sequence[Example]) -
 
     ``low`` and ``high`` are one-sided 95 % bounds each. Raises NothingToCount; ValueError when the examples differ.
     """
-    if [row["id"] for row in subject] != [row["id"] for row in other]:
-        raise ValueError("the two were not measured on the same examples")
-    both = [(ours, theirs) for ours, theirs in zip(subject, other, strict=True) if _counts(metric, ours, theirs)]
-    ours, theirs = _columns(metric, [pair[0] for pair in both]), _columns(metric, [pair[1] for pair in both])
-    sign = -1.0 if metric.better == "lower" else 1.0
-
-    def difference(sums: Floats) -> Floats:
-        here, there = _scaled(metric, sums[..., 0], sums[..., 1]), _scaled(metric, sums[..., 2], sums[..., 3])
-        return sign * (here - there)
-
-    import numpy as np
-
-    return _bounded(np.concatenate([ours, theirs], axis=1), difference, tail=1 - LEVEL)
+    return gained(metric, subject, other).interval
 
 
 def one_sided(metric: Metric, examples: Iterable[Example]) -> Interval:
     """The metric with one-sided 95 % bounds: what a demand on a fixed figure is held against."""
-    columns = _columns(metric, [row for row in examples if row.get(metric.per)])
-    return _bounded(columns, lambda sums: _scaled(metric, sums[..., 0], sums[..., 1]), tail=1 - LEVEL)
+    return measured(metric, examples).interval
+
+
+def measured(metric: Metric, examples: Iterable[Example]) -> Evidence:
+    """What examples say of a metric itself. Raises NothingToCount."""
+    rows = [row for row in examples if row.get(metric.per)]
+    columns, clusters = _columns(metric, rows), _clusters(rows)
+    if clusters is None and _right_or_wrong(metric, columns):
+        right, n = round(columns[:, 0].sum()), len(columns)
+        return Evidence(
+            _share(columns, 1 - LEVEL),
+            "Clopper-Pearson",
+            n,
+            lambda x: binomial_tail(right, n, x) if x >= 0 else 0.0,
+            lambda x: binomial_tail(n - right, n, 1 - x) if x <= 1 else 0.0,
+        )
+    return _bootstrapped(columns, clusters, _value_of(metric), "bootstrap")
+
+
+def gained(metric: Metric, subject: Sequence[Example], other: Sequence[Example]) -> Evidence:
+    """What examples say of the gain over ``other``. Raises NothingToCount; ValueError when the examples differ."""
+    import numpy as np
+
+    if [row["id"] for row in subject] != [row["id"] for row in other]:
+        raise ValueError("the two were not measured on the same examples")
+    both = [(ours, theirs) for ours, theirs in zip(subject, other, strict=True) if _counts(metric, ours, theirs)]
+    ours, theirs = _columns(metric, [pair[0] for pair in both]), _columns(metric, [pair[1] for pair in both])
+    clusters = _clusters([pair[0] for pair in both])
+    if clusters is None and _right_or_wrong(metric, ours) and _right_or_wrong(metric, theirs):
+        better, worse = (ours[:, 0] > theirs[:, 0]).sum(), (ours[:, 0] < theirs[:, 0]).sum()
+        return _flipped(*((worse, better) if metric.better == "lower" else (better, worse)), len(ours))
+    sign, value = -1.0 if metric.better == "lower" else 1.0, _value_of(metric)
+    columns = np.concatenate([ours, theirs], axis=1)
+    return _bootstrapped(
+        columns, clusters, lambda sums: sign * (value(sums[..., :2]) - value(sums[..., 2:])), "bootstrap of pairs"
+    )
+
+
+def _flipped(gains: int, losses: int, n: int) -> Evidence:
+    gains, losses = int(gains), int(losses)
+    low, high = map(rounded, difference_bounds(gains, losses, n, 1 - LEVEL))
+    value = rounded((gains - losses) / n)
+    return Evidence(
+        Interval(value, min(low, value), max(high, value), n),
+        f"exact McNemar and score bounds ({gains} gained, {losses} lost)",
+        n,
+        lambda x: more_than(x, gains, losses, n),
+        lambda x: less_than(x, gains, losses, n),
+    )
+
+
+def _share(columns: Floats, tail: float) -> Interval:
+    right, n = round(columns[:, 0].sum()), len(columns)
+    low, high = share_bounds(right, n, tail)
+    return Interval(rounded(right / n), rounded(low), rounded(high), n)
+
+
+def _right_or_wrong(metric: Metric, columns: Floats) -> bool:
+    import numpy as np
+
+    return metric.scale == "identity" and bool((columns[:, 1] == 1).all() and np.isin(columns[:, 0], (0, 1)).all())
 
 
 def _counts(metric: Metric, ours: Example, theirs: Example) -> bool:
@@ -89,60 +149,45 @@ def _columns(metric: Metric, examples: Sequence[Example]) -> Floats:
     return np.array([(row[metric.total], row[metric.per]) for row in examples], dtype=np.float64)
 
 
-def _scaled(metric: Metric, total: Floats, per: Floats) -> Floats:
+def _clusters(examples: Sequence[Example]) -> list[int] | None:
+    """The number of each example's cluster; None where examples are to be drawn one by one."""
+    names = [str(row.get("cluster") or row.get("source") or "") for row in examples]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    if not LEAST_UNITS <= len(numbers) < len(names):
+        return None
+    return [numbers[name] for name in names]
+
+
+def _value_of(metric: Metric) -> Callable[[Floats], Floats]:
+    """Sums [..., 2] -> the metric."""
     import numpy as np
 
-    ratio = total / per
-    return np.exp(ratio) if metric.scale == "exp" else ratio
+    def value(sums: Floats) -> Floats:
+        ratio = sums[..., 0] / sums[..., 1]
+        return np.exp(ratio) if metric.scale == "exp" else ratio
+
+    return value
 
 
-def _bounded(columns: Floats, statistic: Any, *, tail: float) -> Interval:
-    """The statistic of all examples, and its bootstrap percentiles at ``tail`` and ``1 - tail``, n-corrected."""
-    import numpy as np
-
-    n = len(columns)
-    value = _rounded(statistic(columns.sum(axis=0)))
-    if n < 2:
-        return Interval(value, None, None, n)
-    spread = statistic(resampled_sums(columns))
-    outer = widened_tail(tail, n)
-    low, high = (_rounded(bound) for bound in np.quantile(spread, [outer, 1 - outer]))
-    return Interval(value, min(low, value), max(high, value), n)  # rounding alone may push a bound past the value
-
-
-def _rounded(value: Any) -> float:
-    """Ten significant digits: what lies beyond depends on the order of additions."""
-    return float(f"{float(value):.10g}")
-
-
-def resampled_sums(columns: Floats, resamples: int = RESAMPLES) -> Floats:
-    """Sums over examples drawn with replacement. [examples, k] -> [resamples, k]"""
-    import numpy as np
-
-    n = len(columns)
-    random = np.random.default_rng(_SEED)
-    at_once = max(1, _DRAWS_AT_ONCE // n)
-    sums = []
-    for start in range(0, resamples, at_once):
-        count = min(at_once, resamples - start)
-        drawn = random.integers(0, n, size=(count, n), dtype=np.int64) + n * np.arange(count)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
-        sums.append(times.astype(np.float64) @ columns)  # floats: numpy multiplies whole numbers slowly
-    return np.concatenate(sums)
-
-
-def widened_tail(tail: float, n: int) -> float:
-    """The share of resamples to leave out at one end, so that about ``tail`` remains outside with ``n`` examples."""
-    return _NORMAL.cdf(sqrt(n / (n - 1)) * _student_quantile(tail, n - 1))
-
-
-def _student_quantile(probability: float, freedom: int) -> float:
-    """Student's t from the normal quantile (Abramowitz and Stegun, 26.7.5); 0.1 % off at 5 degrees of freedom."""
-    x = _NORMAL.inv_cdf(probability)
-    terms = (
-        (x**3 + x) / 4,
-        (5 * x**5 + 16 * x**3 + 3 * x) / 96,
-        (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / 384,
-        (79 * x**9 + 776 * x**7 + 1482 * x**5 - 1920 * x**3 - 945 * x) / 92160,
+def _bootstrapped(columns: Floats, clusters: list[int] | None, statistic: Statistic, method: str) -> Evidence:
+    spread = Spread.of(columns if clusters is None else _summed(columns, clusters), statistic)
+    told = f"{method} over {spread.units} {'examples' if clusters is None else 'sources'}"
+    return Evidence(
+        spread.interval(1 - LEVEL, len(columns)),
+        told,
+        spread.units,
+        lambda x: spread.p(spread.at_most(x)),
+        lambda x: spread.p(spread.at_least(x)),
     )
-    return float(x + sum(term / freedom**power for power, term in enumerate(terms, start=1)))
+
+
+def _summed(columns: Floats, clusters: list[int]) -> Floats:
+    """[clusters, k]: the sums of each cluster."""
+    import numpy as np
+
+    sums = np.zeros((max(clusters) + 1, columns.shape[1]))
+    np.add.at(sums, clusters, columns)
+    return sums
+
+
+__all__ = ["LEAST_UNITS", "LEVEL", "Evidence", "Interval", "NothingToCount"]
