@@ -10,7 +10,7 @@ import pytest
 from variantforge.errors import EvaluateError
 from variantforge.stages.evaluate.heldout import Example
 from variantforge.stages.evaluate.likelihood import batches, score
-from variantforge.stages.evaluate.perplexity import sampled
+from variantforge.stages.evaluate.runtime_gap import sampled
 from variantforge.step import Artifact
 
 

@@ -28,8 +28,11 @@ _CHUNK_ROWS = 256  # positions whose whole distributions are held a second time
 
 @dataclass
 class Score:
-    """Sums over one example's measured tokens, in nats; ``kl`` and ``same_top`` only beside a reference.
+    """Sums over one example's measured tokens, in nats; all but ``nll`` only beside a reference.
 
+    ``flips``: tokens that exactly one of the two expects most, as answers that turn from right to wrong or from wrong
+    to right are counted (Dutta et al., "Accuracy is Not All You Need", arXiv 2407.09141).
+    ``kls``: KL divergence at each token. [tokens]
     ``kept``: log-probabilities of all tokens at the positions that were asked for. [positions, vocabulary]
     """
 
@@ -37,6 +40,9 @@ class Score:
     nll: float
     kl: float | None = None
     same_top: int | None = None
+    flips: int | None = None
+    reference_nll: float | None = None
+    kls: list[float] | None = None
     kept: torch.Tensor | None = None
 
 
@@ -151,10 +157,14 @@ def _score_batch(
         chunk = slice(start, start + _CHUNK_ROWS)
         parts.append(_token_scores(ours[chunk], batch.targets[chunk], None if theirs is None else theirs[chunk]))
     rows = batch.rows.cpu()
-    sums = torch.zeros(len(batch.places), parts[0].shape[1], dtype=torch.float64)
-    sums.index_add_(0, rows, torch.cat(parts).cpu().double())
+    each = torch.cat(parts).cpu().double()
+    sums = torch.zeros(len(batch.places), each.shape[1], dtype=torch.float64)
+    sums.index_add_(0, rows, each)
     counts = torch.bincount(rows, minlength=len(batch.places)).tolist()
     scores = [_as_score(count, values) for count, values in zip(counts, sums.tolist(), strict=True)]
+    if reference is not None:
+        for score, kls in zip(scores, each[:, 1].split(counts), strict=True):
+            score.kls = kls.tolist()
     for place, score, first in zip(wanted, scores, accumulate(counts, initial=0), strict=False):
         if place:
             score.kept = torch.log_softmax(ours[[first + index for index in place]].float(), dim=-1).cpu()
@@ -165,12 +175,14 @@ def _as_score(tokens: int, sums: Sequence[float]) -> Score:
     nll, *beside = sums
     if not beside:
         return Score(tokens, nll)
-    kl = 0.0 if beside[0] < 0 else beside[0]  # rounding alone makes it negative; NaN stays NaN
-    return Score(tokens, nll, kl, round(beside[1]))
+    kl, same_top, flips, reference_nll = beside
+    kl = 0.0 if kl < 0 else kl  # rounding alone makes it negative; NaN stays NaN
+    return Score(tokens, nll, kl, round(same_top), round(flips), reference_nll)
 
 
 def _token_scores(logits: torch.Tensor, targets: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
-    """Per token: nll, and beside a reference KL and whether both have the same favourite. [tokens, 1 or 3]"""
+    """Per token: nll, and beside a reference KL, whether both have the same favourite, whether exactly one of them is
+    right, and the reference's nll. [tokens, 1 or 5]"""
     import torch
 
     ours = torch.log_softmax(logits.float(), dim=-1)
@@ -179,8 +191,10 @@ def _token_scores(logits: torch.Tensor, targets: torch.Tensor, wanted: torch.Ten
         return nll.unsqueeze(1)
     theirs = torch.log_softmax(wanted.float(), dim=-1)
     kl = torch.sum(theirs.exp() * (theirs - ours), dim=-1)
-    same = (ours.argmax(dim=-1) == theirs.argmax(dim=-1)).float()
-    return torch.stack([nll, kl, same], dim=1)
+    top, wanted_top = ours.argmax(dim=-1), theirs.argmax(dim=-1)
+    flipped = (top == targets) != (wanted_top == targets)
+    reference_nll = -theirs.gather(1, targets.unsqueeze(1)).squeeze(1)
+    return torch.stack([nll, kl, (top == wanted_top).float(), flipped.float(), reference_nll], dim=1)
 
 
 def _check_finite(example: Example, score: Score) -> None:
