@@ -214,12 +214,16 @@ def _holding(data: bytes) -> int:
 
 def _process_one(info: int) -> int | None:
     """A pidfd of the first process inside, as bubblewrap tells it; None when it never came so far, or is gone."""
+    told = b""
     with selectors.DefaultSelector() as selector:
         selector.register(info, selectors.EVENT_READ)
-        if not selector.select(_KILL_S):
-            return None
+        while not told.rstrip().endswith(b"}"):  # it is written in pieces, and a box may be closed before the last
+            piece = os.read(info, _CHUNK) if selector.select(_KILL_S) else b""
+            if not piece:
+                return None
+            told += piece
     try:
-        return os.pidfd_open(int(json.loads(os.read(info, _CHUNK))["child-pid"]))
+        return os.pidfd_open(int(json.loads(told)["child-pid"]))
     except (OSError, ValueError, KeyError):
         return None
 
