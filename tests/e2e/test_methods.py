@@ -1,4 +1,4 @@
-"""A variant aligned by preferences, from a variant that was fine-tuned: by the commands, through every stage."""
+"""Variants that learn on from a fine-tuned one, by preferences and by tests: by the commands, through every stage."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.family import WORDS, write_rows
+from tests.sandbox.conftest import sandbox  # noqa: F401
+from tests.stages.train.small_words import small_model
 
 FAMILY = """\
 family: tiny
@@ -90,3 +92,56 @@ def test_a_variant_is_aligned_by_preferences_from_its_parents_merged_weights(tin
 
 def facts_of(folder: Path, stage: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in (folder / ".variantforge").glob(f"{stage}/*/facts.json")]
+
+
+CODER = """\
+family: tiny
+base: {{model: {base}, license: apache-2.0}}
+datasets:
+  drafts: {{path: ./drafts.jsonl, format: prompt_completion, license: mit}}
+  tasks: {{path: ./tasks.jsonl, format: prompt_only, license: mit}}
+variants:
+  draft:
+    kind: code
+    data: {{mix: {{drafts: 1.0}}}}
+    train:
+      adapter: {{type: full}}
+      args: {{max_steps: 120, learning_rate: 5.0e-3, per_device_train_batch_size: 8, gradient_accumulation_steps: 1,
+             max_length: 128}}
+  coder:
+    kind: code
+    from: draft
+    data: {{mix: {{tasks: 1.0}}}}
+    train:
+      method: grpo
+      rewards: [{{reward: unit_tests}}]
+      args: {{max_steps: 12, learning_rate: 5.0e-3, per_device_train_batch_size: 16, num_generations: 8,
+             gradient_accumulation_steps: 1, max_completion_length: 40, temperature: 1.0}}
+publish: {{path: ./published, artifacts: [adapter, merged]}}
+"""
+
+
+def write_tasks(folder: Path) -> None:
+    """What a draft learns is right every second time; what it is asked then is to be right."""
+    asked = [f"Write number {number}." for number in range(16)]
+    drafts = [
+        {"prompt": prompt, "completion": f"```python\ndef give(): return {value}\n```"}
+        for prompt in asked
+        for value in (1, 2)
+    ]
+    tasks = [{"prompt": prompt, "tests": "assert give() == 1", "entry_point": "give"} for prompt in asked]
+    for file, rows in (("drafts.jsonl", drafts), ("tasks.jsonl", tasks)):
+        (folder / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("sandbox")
+def test_a_variant_learns_to_pass_tests_from_its_parents_drafts(tmp_path: Path) -> None:
+    write_tasks(tmp_path)
+    (tmp_path / "family.yaml").write_text(CODER.format(base=small_model(tmp_path / "base", hidden=64)))
+    vf(tmp_path, "apply", "--yes")
+    (trained,) = [facts for facts in facts_of(tmp_path, "train") if "rewards" in facts]
+    reward = trained["objective"]["rewards/unit_tests/mean"]
+    assert 0.1 < reward["first"] < reward["last"] - 0.2
+    assert "- **Training:** GRPO with LoRA" in (tmp_path / "published" / "tiny-coder" / "README.md").read_text()

@@ -63,7 +63,7 @@ class Grpo:
         _prove_something_was_learned(trainer)
         training.save(trainer)
         copy_file(trainer.samples.path, context.out / COMPLETIONS)
-        facts = training.facts(trainer, rows=len(rows), rows_dropped=self.dropped)
+        facts = training.facts(trainer, rows=len(rows), rows_dropped=self.dropped, rows_cut=0)
         context.write_facts({**facts, "objective": objective(trainer), "rewards": reasons(scorers)})
 
     def prompts(self, training: Training, model: Any) -> dict[str, tuple[dict[str, Any], list[int]]]:
