@@ -21,7 +21,7 @@ from variantforge.errors import DataError, Interrupted, TeacherRefused, TeacherU
 from variantforge.stages.data.stage import STAGE
 from variantforge.stages.data.teacher import endpoint
 from variantforge.stages.data.teacher.endpoint import retry_after
-from variantforge.stages.data.teacher.llama import served
+from variantforge.stages.llama_server import served
 from variantforge.stages.rows import HELDOUT, make_row
 from variantforge.step import Artifact
 

@@ -4,7 +4,6 @@ planning    the step: who answers, what is asked; laid out without a word to any
 questions   prompts -> questions, each with the hash under which its answer is kept
 kept        answers as they come, on disk at once: a kill loses none that has arrived
 endpoint    an OpenAI-compatible server is asked, at a pace, with patience
-llama       a GGUF file, served by llama.cpp over a private socket to the same client
 local       a model folder, through transformers
 writing     the step itself
 """

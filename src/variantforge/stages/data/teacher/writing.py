@@ -18,10 +18,10 @@ from variantforge.stages.data import clean
 from variantforge.stages.data.sources import Record
 from variantforge.stages.data.teacher.endpoint import Address, Endpoint
 from variantforge.stages.data.teacher.kept import Answer, Kept
-from variantforge.stages.data.teacher.llama import how_it_died, served
 from variantforge.stages.data.teacher.local import Local
 from variantforge.stages.data.teacher.planning import PROMPTS, TEACHER
 from variantforge.stages.data.teacher.questions import Prompt, Prompts, Question, questions, read_prompts
+from variantforge.stages.llama_server import how_it_died, served
 from variantforge.stages.rows import content_of, row_id
 from variantforge.step import StepContext
 

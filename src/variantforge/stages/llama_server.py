@@ -1,4 +1,4 @@
-"""A GGUF file as a teacher: llama.cpp's own server (``xllamacpp``) in a process of its own, behind a private socket.
+"""llama.cpp's own server (``xllamacpp``) for one GGUF file, in a process of its own, behind a private socket.
 
 Run as a script, this file is that process. It ends when its standard input does, so it never outlives the step.
 """
@@ -16,20 +16,31 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
-from variantforge.errors import DataError
+from variantforge.errors import DataError, StepError
 from variantforge.redact import without_secrets
 
 READY = "ready"
 
 
 @contextmanager
-def served(model: Path, context_tokens: int, *, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(
+    model: Path,
+    context_tokens: int,
+    *,
+    port: int = 0,
+    slots: int = 1,
+    special: bool = False,
+    chat_template: str = "",
+    failure: type[StepError] = DataError,
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The socket's path (or '' where it listens on ``port`` of this machine), and the process.
 
-    Raises DataError when xllamacpp is missing or llama.cpp cannot load the file.
+    ``context_tokens``: of each of the ``slots`` that answer side by side. ``special``: control tokens are written out
+    in what it answers. ``chat_template``: in place of the file's own. Raises ``failure`` when xllamacpp is missing or
+    llama.cpp cannot load the file.
     """
     if find_spec("xllamacpp") is None:
-        raise DataError(
+        raise failure(
             f"llama.cpp is not there to run {model.name}",
             why="The package xllamacpp is not installed.",
             next="pip install 'variantforge[evaluate]'",
@@ -40,12 +51,13 @@ def served(model: Path, context_tokens: int, *, port: int = 0) -> Iterator[tuple
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            request = {"model": str(model), "context": context_tokens, "socket": socket, "port": port}
+            request = {"model": str(model), "context": context_tokens * slots, "slots": slots, "special": special}
+            request |= {"socket": socket, "port": port, "chat_template": chat_template}
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
             if process.stdout.readline().strip() != READY:
                 process.wait()
-                raise DataError(f"llama.cpp cannot run {model.name}", why=_last_lines(log), next="use another file")
+                raise failure(f"llama.cpp cannot run {model.name}", why=_last_lines(log), next="use another file")
             yield socket, process
         finally:
             process.kill()
@@ -62,10 +74,10 @@ def how_it_died(process: subprocess.Popen[str]) -> str:
 
 
 def _started(log: IO[bytes]) -> subprocess.Popen[str]:
-    home = Path(__file__).parents[4]  # the folder that holds the package, wherever it was imported from
+    home = Path(__file__).parents[2]  # the folder that holds the package, wherever it was imported from
     paths = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "variantforge.stages.data.teacher.llama"],
+        [sys.executable, "-P", "-m", "variantforge.stages.llama_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -99,7 +111,10 @@ def _server(request: dict[str, Any]) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = request["model"]
     params.n_ctx = request["context"]
-    params.n_parallel = 1
+    params.n_parallel = request["slots"]
+    params.special = request["special"]
+    if request["chat_template"]:
+        params.chat_template = request["chat_template"]
     if request["socket"]:
         params.hostnames = [request["socket"]]  # a name in .sock is a file, not a port
     else:
