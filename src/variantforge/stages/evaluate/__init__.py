@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 EVALUATORS: Registry[type[Evaluator]] = Registry(
     "evaluators",
     "evaluator",
-    {"perplexity": "variantforge.stages.evaluate.perplexity:Perplexity"},
+    {
+        "perplexity": "variantforge.stages.evaluate.perplexity:Perplexity",
+        "format": "variantforge.stages.evaluate.format.evaluator:Format",
+    },
 )
 
 __all__ = ["EVALUATORS"]

@@ -80,7 +80,7 @@ def strengths(games: Sequence[Game], anchor: str | None = None, *, resamples: in
         low, high = np.quantile(spread, [tail, 1 - tail], axis=0).tolist()
     played = [sum(name in game[:2] for game in games) for name in names]
     found = zip(names, value, low, high, played, strict=True)
-    told = [Strength(name, _rounded(v), *_around(v, l, h), count) for name, v, l, h, count in found]
+    told = [Strength(name, _rounded(here), *_around(here, *bounds), count) for name, here, *bounds, count in found]
     return sorted(told, key=lambda one: (-one.value, one.name))
 
 
@@ -111,7 +111,7 @@ def _fitted(points: Floats, places: Any, count: int) -> Floats:
 
     first, second = places[:, 0], places[:, 1]
     won, lost = points[:, 0::2] + 0.5, points[:, 1::2] + 0.5  # with the drawn game
-    theta = np.zeros((len(points), count))
+    theta: Floats = np.zeros((len(points), count))
     for _ in range(_ROUNDS):
         chance = 1 / (1 + np.exp(theta[:, second] - theta[:, first]))
         surplus = won - (won + lost) * chance
@@ -128,13 +128,17 @@ def _fitted(points: Floats, places: Any, count: int) -> Floats:
         theta += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
         if np.abs(gradient).max() < _EXACT * max(1.0, float(won.max())):
             break
-    return theta - theta.mean(axis=1, keepdims=True)
+    theta -= theta.mean(axis=1, keepdims=True)
+    return theta
 
 
 def _anchored(theta: Floats, names: Sequence[str], anchor: str | None) -> Floats:
+    import numpy as np
+
     if anchor is not None:
         theta = theta - theta[:, [names.index(anchor)]]
-    return theta * POINTS_PER_NAT
+    scaled: Floats = np.multiply(theta, POINTS_PER_NAT)
+    return scaled
 
 
 def _around(value: float, low: float | None, high: float | None) -> tuple[float | None, float | None]:
