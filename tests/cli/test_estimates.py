@@ -25,3 +25,13 @@ def test_plan_ends_with_7_and_apply_runs_nothing_over_the_limit(vf: Vf, tmp_path
     applied = vf("apply")
     assert applied.code == 7
     assert not (tmp_path / ".variantforge" / "data").exists()
+
+
+def test_a_plan_in_markdown_tells_what_trainings_take_and_why_they_are_refused(vf: Vf, tmp_path: Path) -> None:
+    write_base(tmp_path / "base", CONFIG)
+    write(tmp_path, resources="{max_memory_gb: 0.1}")
+    told = vf("plan", "--markdown").out
+    assert "| training | memory | time |" in told
+    assert "| train " in told
+    assert "will be written" in told
+    assert "**Refused:**" in told

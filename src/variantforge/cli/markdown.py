@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from variantforge.cli.output import Output
-from variantforge.cli.words import counted, size
+from variantforge.cli.words import counted, duration, size
 
 _MOST = 60  # rows of one table: a summary is read by people
 
@@ -25,7 +25,7 @@ def write_markdown(out: Output, text: str) -> None:
 
 def plan_markdown(document: Mapping[str, Any]) -> str:
     """The document of ``vf plan --json``, for people who read a pull request."""
-    return "\n".join([*_steps(document), *_hub(document.get("hub")), ""])
+    return "\n".join([*_steps(document), *_estimates(document), *_hub(document.get("hub")), ""])
 
 
 def _steps(document: Mapping[str, Any]) -> Iterator[str]:
@@ -36,6 +36,31 @@ def _steps(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"{counted(counts['steps'], 'step')}: **{counts['run']} run**, {rest}."
     rows = [(it["decision"], it["label"], it["reason"]) for it in document["steps"] if it["decision"] != "reuse"]
     yield from _table(("", "step", "why"), rows)
+
+
+def _estimates(document: Mapping[str, Any]) -> Iterator[str]:
+    estimates = document.get("estimates")
+    if not estimates or not estimates["steps"]:
+        return
+    labels = {it["key"]: it["label"] for it in document["steps"]}
+    rows = [(labels[key], _memory(it), _time(it["seconds"])) for key, it in estimates["steps"].items()]
+    yield from _table(("training", "memory", "time"), rows)
+    yield ""
+    yield f"{size(estimates['disk_bytes'])} will be written; {size(estimates['disk_free_bytes'])} are free."
+    for warning in estimates["warnings"]:
+        yield f"**Warning:** {_cell(warning)}."
+    if refusal := document.get("error"):
+        yield f"**Refused:** {_cell(refusal['what'])}"
+
+
+def _memory(estimate: Mapping[str, Any]) -> str:
+    if estimate["memory_bytes"] is None:
+        return f"unknown: {estimate['unknown'].get('memory', '')}"
+    return f"{'roughly ' * bool(estimate['rough'])}{size(estimate['memory_bytes'])}"
+
+
+def _time(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"about {duration(seconds)}"
 
 
 def _hub(hub: Mapping[str, Any] | None) -> Iterator[str]:
