@@ -51,7 +51,7 @@ def test_a_missing_extra_is_told_with_what_it_prevents_and_what_to_type(
     versions["bitsandbytes"] = None
     ended = vf("doctor")
     assert ended.code == 0
-    assert "bitsandbytes: prevents adapters of type qlora, the format nf4\n" in ended.out
+    assert "bitsandbytes: prevents adapters of type qlora, the formats nf4 and int8\n" in ended.out
     assert "next: pip install 'variantforge[qlora]'\n" in ended.out
 
 

@@ -30,7 +30,8 @@ State = Literal["ok", "missing", "wrong"]
 
 # What cannot be done without the packages of an extra.
 EXTRAS = {
-    "qlora": "adapters of type qlora, the format nf4",
+    "qlora": "adapters of type qlora, the formats nf4 and int8",
+    "compressed": "the formats fp8, w4a16 and w8a8",
     "gguf": "the formats gguf:...",
     "evaluate": "measuring GGUF files",
     "rewards": "the reward json_valid with a schema",

@@ -79,7 +79,7 @@ def test_without_gguf_nothing_is_converted() -> None:
         ("gguf:", "gguf needs a type, e.g. gguf:Q4_K_M."),
         ("nf4:Q4", "nf4 takes no type: write nf4"),
         ("ggfu:Q8_0", "unknown quantizer 'ggfu'. Did you mean 'gguf'?"),
-        ("awq", "unknown quantizer 'awq'. Known: gguf, nf4."),
+        ("hqq", f"unknown quantizer 'hqq'. Known: {', '.join(sorted(QUANTIZERS))}."),
     ],
 )
 def test_an_unknown_format_is_told_at_its_place_with_what_there_is(entry: str, sentence: str) -> None:

@@ -9,7 +9,11 @@ QUANTIZERS: Registry[type[Quantizer]] = Registry(
     "quantizers",
     "quantizer",
     {
-        "nf4": "variantforge.stages.quantize.nf4:Nf4",
+        "nf4": "variantforge.stages.quantize.bnb:Nf4",
+        "int8": "variantforge.stages.quantize.bnb:Int8",
+        "fp8": "variantforge.stages.quantize.compressed:Fp8",
+        "w4a16": "variantforge.stages.quantize.compressed:W4A16",
+        "w8a8": "variantforge.stages.quantize.compressed:W8A8",
         "gguf": "variantforge.stages.quantize.gguf:Gguf",
     },
 )

@@ -15,6 +15,15 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: file_digest(file) for file in folder.iterdir()}
 
 
+FORMATS = ("nf4", "int8")
+
+
+@pytest.fixture(scope="module")
+def in_int8(tiny_qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    root = tmp_path_factory.mktemp("int8")
+    return quantize(root, "int8", "", {"model": artifact(root / "merged", model=tiny_qwen3)})
+
+
 @pytest.fixture(scope="module")
 def made(tiny_qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     root = tmp_path_factory.mktemp("nf4")
@@ -73,6 +82,56 @@ def test_the_same_model_gives_the_same_bytes_wherever_it_lies(made: Artifact, ti
     again = quantize(tmp_path, "nf4", "", {"model": artifact(tmp_path / "elsewhere", model=tiny_qwen3)})
     assert digests(again.path / "model") == digests(made.path / "model")
     assert again.facts == made.facts
+
+
+def test_int8_rows_are_whole_numbers_of_a_scale(in_int8: Artifact, tiny_qwen3: Path) -> None:
+    """LLM.int8(): each row of a weight, divided by its largest value, in steps of 1/127."""
+    from safetensors.torch import load_file
+
+    written = load_file(in_int8.path / "model" / "model.safetensors")
+    weight = load_file(tiny_qwen3 / "model.safetensors")["model.layers.0.mlp.up_proj.weight"].float()
+    scale = written["model.layers.0.mlp.up_proj.SCB"][:, None]
+    assert scale.equal(weight.abs().amax(dim=1, keepdim=True))
+    assert ((written["model.layers.0.mlp.up_proj.weight"] * scale / 127 - weight).abs() <= scale / 254 * 1.02).all()
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        assert str(written[name].dtype) == "torch.bfloat16"
+
+
+def test_int8_loads_as_any_other_folder_and_stays_nearer_than_nf4(
+    made: Artifact, in_int8: Artifact, tiny_qwen3: Path
+) -> None:
+    import torch
+
+    from variantforge.stages.models import load_model
+
+    tokens = torch.arange(50)[None]
+    with torch.inference_mode():
+        nf4, int8, original = (
+            load_model(folder, dtype="bfloat16")(tokens).logits.float()
+            for folder in (made.path / "model", in_int8.path / "model", tiny_qwen3)
+        )
+    assert not int8.equal(original)
+    assert (int8 - original).std() < 0.05 * original.std()
+    assert (int8 - original).std() < 0.3 * (nf4 - original).std()
+
+
+def test_int8_facts_and_settings(in_int8: Artifact) -> None:
+    assert in_int8.facts["format"] == "int8"
+    assert in_int8.facts["tensor_types"] == {"BF16": 11, "INT8": 14}
+    settings = json.loads((in_int8.path / "model" / "config.json").read_text())["quantization_config"]
+    assert (settings["load_in_8bit"], settings["quant_method"]) == (True, "bitsandbytes")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_leftover_block_that_says_quantized_is_refused(tiny_llama: Path, tmp_path: Path, format: str) -> None:
+    import shutil
+
+    shutil.copytree(tiny_llama, tmp_path / "left")
+    config = json.loads((tmp_path / "left" / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (tmp_path / "left" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(QuantizeError, match=r"holds a quantization_config \(bitsandbytes\)"):
+        quantize(tmp_path, format, "", {"model": artifact(tmp_path / "merged", model=tmp_path / "left")})
 
 
 def test_a_model_with_a_nan_is_refused(tiny_llama: Path, tmp_path: Path) -> None:

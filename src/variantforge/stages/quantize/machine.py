@@ -1,0 +1,68 @@
+"""What a machine has, and whether a quantizer can work with it: facts are gathered here, decisions are pure.
+
+``look`` reads (installed versions, cards, the platform) and decides nothing; ``Quantizer.answer(machine)`` decides and
+reads nothing. Planning and ``doctor`` ask the same question and so get the same answer.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeAlias
+
+NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
+PACKAGES = ("bitsandbytes", "compressed-tensors", "libgguf", "gguf")  # that some quantizer rests on
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``versions``: package -> installed version, of ``PACKAGES``. ``cards``: names of CUDA devices."""
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    cards: tuple[str, ...] = ()
+    system: str = "Linux"
+    python: tuple[int, int] = (3, 11)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """``by``: what does the work, with its version."""
+
+    by: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """``reason``: what this machine lacks, as a sentence. ``next``: a command, or an edit of the family file."""
+
+    reason: str
+    next: str
+
+
+Answer: TypeAlias = Accepted | Rejected
+
+
+def look(looks_at: Callable[[Path], None] = lambda path: None) -> Machine:
+    """This machine. ``looks_at`` is told every path before it is read; packages lie where planning looks anyway."""
+    looks_at(NVIDIA_CARDS)
+    cards = tuple(sorted(path.name for path in NVIDIA_CARDS.glob("*")))
+    installed = {name: found for name in PACKAGES if (found := _version(name))}
+    return Machine(installed, cards, platform.system(), sys.version_info[:2])
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def rests_on(machine: Machine, package: str, extra: str) -> Answer:
+    """Accepted where ``package`` is installed."""
+    if found := machine.versions.get(package):
+        return Accepted(f"{package} {found}")
+    return Rejected(f"{package} is not installed", f"pip install 'variantforge[{extra}]'")

@@ -1,0 +1,221 @@
+"""A scheme of compressed-tensors on one model: which layers, how each weight is written, and where it will be read.
+
+Scales are worked out in float32 and kept in the weight's own type, as the library keeps them. Rounding is to the
+nearest: no calibration text is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variantforge.errors import QuantizeError
+from variantforge.stages.base.safetensors_header import read_safetensors_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+GROUP_SIZES = (128, 64, 32)  # that vLLM's kernels for 4-bit weights know
+_TYPES = {
+    "torch.bfloat16": "BF16",
+    "torch.float16": "F16",
+    "torch.float32": "F32",
+    "torch.float8_e4m3fn": "F8_E4M3",
+    "torch.int8": "I8",
+    "torch.int32": "I32",
+    "torch.int64": "I64",
+}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """``linear``: name of each layer to quantize -> (outputs, inputs). ``head``: the output head, left as it is."""
+
+    linear: dict[str, tuple[int, int]]
+    head: str
+    parameters: int
+
+
+def layers_of(folder: Path) -> Layers:
+    """The linear layers of a model folder, from an empty model: no weight is read.
+
+    Raises QuantizeError where a layer's weight is not in the files under the layer's own name, as with experts that
+    transformers holds as one tensor: what is written could then not be loaded again.
+    """
+    import torch
+
+    model = _empty(folder)
+    head = model.get_output_embeddings()
+    names = {id(module): name for name, module in model.named_modules()}
+    linear = {
+        name: (module.out_features, module.in_features)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    there = _inventory(folder)
+    stray = sorted(name for name, shape in linear.items() if there.get(f"{name}.weight", ("", ()))[1] != shape)
+    stacked = sorted(name for name, parameter in model.named_parameters() if parameter.ndim > 2)
+    if stray or stacked or not linear:
+        first = (stray + stacked)[:1]
+        raise QuantizeError(
+            f"{type(model).__name__} cannot be written in the form of compressed-tensors",
+            why=f"{first[0]} is not one linear layer with a weight of its own." if first else "It has no linear layer.",
+            next="take this format out of quantize; gguf, nf4 and int8 know more architectures",
+        )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Layers(linear, names.get(id(head), ""), parameters)
+
+
+def _empty(folder: Path) -> Module:
+    """The model without weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from variantforge.stages.models import quiet
+
+    with quiet(), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model: Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=torch.bfloat16)
+    return model
+
+
+def _inventory(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Tensor name -> its type and shape, from the headers of all files."""
+    return {
+        name: (tensor.dtype, tensor.shape)
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, tensor in read_safetensors_header(path).items()
+    }
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """``scheme``: the library's QuantizationScheme."""
+
+    scheme: Any
+    wanted_group_size: int
+
+    @classmethod
+    def of(cls, preset: str, layers: Layers) -> Scheme:
+        """The library's scheme of that name; its groups are smaller where rows do not divide by them."""
+        from compressed_tensors.quantization import preset_name_to_scheme
+
+        scheme = preset_name_to_scheme(preset, ["Linear"])
+        wanted = int(scheme.weights.group_size or 0)
+        if wanted:
+            columns = {inputs for _, inputs in layers.linear.values()}
+            fitting = [size for size in GROUP_SIZES if size <= wanted and not any(count % size for count in columns)]
+            if not fitting:
+                raise QuantizeError(
+                    f"rows of {', '.join(map(str, sorted(columns)))} weights do not divide into groups",
+                    why=f"Groups of {', '.join(map(str, GROUP_SIZES))} weights are what servers can run.",
+                    next="take this format out of quantize, or write w8a8 or fp8, which have one scale a row",
+                )
+            scheme.weights.group_size = fitting[0]
+        return cls(scheme, wanted)
+
+    @property
+    def group_size(self) -> int:
+        return int(self.scheme.weights.group_size or 0)
+
+    @cached_property
+    def packing(self) -> Any:
+        """The library's class that packs weights of this scheme."""
+        import torch
+        from compressed_tensors.compressors import BaseCompressor
+        from compressed_tensors.compressors.format import infer_module_format
+
+        return BaseCompressor.get_value_from_registry(infer_module_format(torch.nn.Linear, self.scheme).value)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What stands beside a layer's name in the files."""
+        return tuple(self.packing.compression_param_names(self.scheme))
+
+    def settings(self, layers: Layers) -> dict[str, Any]:
+        """``quantization_config``, as llm-compressor writes it."""
+        import compressed_tensors
+        import torch
+        from compressed_tensors.compressors.format import infer_module_format
+        from compressed_tensors.quantization import QuantizationConfig, QuantizationStatus
+
+        format = infer_module_format(torch.nn.Linear, self.scheme).value
+        config = QuantizationConfig(
+            config_groups={"group_0": self.scheme.model_copy(update={"format": format})},
+            format=format,
+            quantization_status=QuantizationStatus.COMPRESSED,
+            ignore=[layers.head] if layers.head else [],
+        )
+        return {**config.model_dump(mode="json"), "version": compressed_tensors.__version__}
+
+    def compressed(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+        """``weight`` [outputs, inputs] as what stands for it in the files. Raises QuantizeError for NaN."""
+        if not weight.isfinite().all():
+            raise QuantizeError(
+                f"the merged model's {name} holds values that are not finite",
+                next="train this variant again with a lower learning_rate",
+            )
+        scale = self._scale(weight)
+        parts = self.packing.compress({"weight": weight.float(), "weight_scale": scale.float()}, self.scheme)
+        return {part: value.contiguous() for part, value in {**parts, "weight_scale": scale}.items()}
+
+    def _scale(self, weight: Tensor) -> Tensor:
+        """[outputs, groups]: each group's largest weight is the largest that the type can hold."""
+        from compressed_tensors.quantization.utils import calculate_qparams
+
+        size = self.group_size or weight.shape[-1]
+        groups = weight.float().unflatten(-1, (-1, size))
+        scale: Tensor = calculate_qparams(groups.amin(-1), groups.amax(-1), self.scheme.weights)[0]
+        return scale.to(weight.dtype)
+
+    def require_near(self, name: str, weight: Tensor, parts: dict[str, Tensor]) -> None:
+        """Raises QuantizeError unless ``parts`` stand for ``weight``, each value to the step of its scale.
+
+        Integers lie half a step off at most. A floating type's steps grow with the value: e4m3 has 3 bits behind its
+        leading one, so 1/16 of the value, and near zero half of 2^-9 (its smallest step) of the scale.
+        """
+        parts = {**parts, "weight_scale": parts["weight_scale"].float()}
+        found = self.packing.decompress(parts, self.scheme)["weight"].float()
+        scale = parts["weight_scale"].repeat_interleave(self.group_size or weight.shape[-1], dim=-1)
+        weight = weight.float()
+        whole = self.scheme.weights.type == "int"
+        allowed = 0.5 * scale if whole else (weight.abs() / 16).maximum(scale * 2**-10)
+        slack = weight.abs() / 256  # the largest values, where the scale was rounded to bf16
+        off = (found - weight).abs() - allowed - slack
+        if not bool((off <= 0).all()):
+            raise QuantizeError(
+                f"{name} does not come back from the file as what was written",
+                why=f"A value is off by {off.max().item():.3g} more than its rounding allows.",
+                next="pip install --upgrade compressed-tensors, then run it again",
+            )
+
+
+def require_places(folder: Path) -> None:
+    """Raises QuantizeError unless the folder's tensors are, by name, shape and type, those that transformers with
+    compressed-tensors has places for."""
+    wanted, found = _places(folder), _inventory(folder)
+    differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+    if differing:
+        name = differing[0]
+        raise QuantizeError(
+            f"{len(differing)} tensors of the quantized model have no place in it, {name} for one",
+            why=f"Expected: {wanted.get(name, 'none')}; written: {found.get(name, 'none')}.",
+            next="pip install --upgrade compressed-tensors transformers, then run it again",
+        )
+
+
+def _places(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """What loading the folder has places for, from an empty model that the library has prepared."""
+    from compressed_tensors.compressors import compress_module
+    from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
+
+    model = _empty(folder)
+    apply_quantization_config(model, QuantizationConfig.model_validate(model.config.quantization_config))
+    for module in model.modules():
+        compress_module(module)
+    tied = set(getattr(model, "all_tied_weights_keys", ()))
+    state = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    return {name: (_TYPES[str(tensor.dtype)], tuple(tensor.shape)) for name, tensor in state.items()}
