@@ -32,6 +32,10 @@ VariantforgeError                    1   something failed; the message says what
 │   │   └── WrongBase                        the adapter was trained on another base
 │   ├── QuantizeError                    a file in the wanted format could not be made or read back
 │   ├── EvaluateError                    a measurement could not be taken; never turned into a score
+│   │   ├── JudgeUnreachable                 a judge's endpoint gives no answer for longer than a step waits
+│   │   ├── JudgeRefused                     a judge's endpoint says no: key, model or question
+│   │   ├── JudgeUnclear                     too many of a judge's verdicts cannot be read
+│   │   └── UnpairedGate                     a gate's two sides were not measured on the same items
 │   └── PublishError                     what was to be published could not be written whole
 ├── HubError                         1   the Hub did not do what was asked
 │   ├── NoAccess                         it does not know the token, or the token may not do this
@@ -47,6 +51,14 @@ VariantforgeError                    1   something failed; the message says what
 │   └── NotAsLocked                      what a family needs is not what its lock holds
 ├── Interrupted                      5   stopped on request; the same command goes on from here
 ├── IntegrityError                   6   stored bytes are not the bytes that were written
+│   └── NotInParity                      what was made does not say what it was made from
+│       ├── TokenizersDisagree               llama.cpp cuts text into other tokens than transformers
+│       ├── TemplatesDisagree                llama.cpp writes a chat otherwise than transformers
+│       ├── WrongTokenType                   a control token that the file calls ordinary text
+│       ├── TurnsNotEnded                    a template that goes on behind an answer's end
+│       ├── WeightsDamaged                   tensors lost, or further from the merged weights than rounding takes them
+│       ├── WrongQuantizationConfig          left over in merged weights, missing or another one in quantized ones
+│       └── ReloadDiffers                    loaded as a user would, a folder says something else
 ├── Refused                          7   will not be done: licence, budget, unsafe file, missing sandbox
 │   ├── UnsafeFile                       a file that can execute code when it is loaded
 │   ├── OutOfSpace                       not enough disk; nothing was damaged
@@ -246,6 +258,22 @@ class EvaluateError(StepError):
     pass
 
 
+class JudgeUnreachable(EvaluateError):
+    pass
+
+
+class JudgeRefused(EvaluateError):
+    pass
+
+
+class JudgeUnclear(EvaluateError):
+    pass
+
+
+class UnpairedGate(EvaluateError):
+    pass
+
+
 class PublishError(StepError):
     pass
 
@@ -306,6 +334,38 @@ class Interrupted(VariantforgeError):
 
 class IntegrityError(VariantforgeError):
     exit_code = 6
+
+
+class NotInParity(IntegrityError):
+    pass
+
+
+class TokenizersDisagree(NotInParity):
+    pass
+
+
+class TemplatesDisagree(NotInParity):
+    pass
+
+
+class WrongTokenType(NotInParity):
+    pass
+
+
+class TurnsNotEnded(NotInParity):
+    pass
+
+
+class WeightsDamaged(NotInParity):
+    pass
+
+
+class WrongQuantizationConfig(NotInParity):
+    pass
+
+
+class ReloadDiffers(NotInParity):
+    pass
 
 
 class Refused(VariantforgeError):

@@ -1,12 +1,13 @@
-"""What an evaluator will ask, told before anything is trained: the files it reads, and the texts of its suite, so that
-training data can be cleaned of them."""
+"""What an evaluator will ask, told before anything is trained: the files it reads, the texts of its suite, so that
+training data can be cleaned of them, and the model that judges for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin
@@ -44,3 +45,19 @@ class HasTasks(Protocol):
 
     def metrics_in(self, params: Any, subject: str, folder: Path) -> tuple[Metric, ...]:
         """As ``metrics``; ``folder`` is the family file's. () also when a file cannot be read, which ``pins`` tells."""
+
+
+@runtime_checkable
+class HasSuiteFiles(Protocol):
+    """An evaluator whose items stand in files of the user's, in whatever fields: training data is cleaned of them."""
+
+    def suite_files(self, params: Any) -> Sequence[str]:
+        """The files as the user wrote them (``./prompts.jsonl``, ``package:dist/file``)."""
+
+
+@runtime_checkable
+class HasJudge(Protocol):
+    """An evaluator that asks a model about answers. The stage pins it, lays it out, and sees to its key."""
+
+    def judge(self, params: Any) -> JudgeSpec | None:
+        """None where these parameters want none. What ``judges.identity_of`` says of it belongs into ``identity``."""

@@ -35,13 +35,15 @@ _SHOWN = 300
 @dataclass(frozen=True)
 class Address:
     """``url``: up to and with ``/v1``. ``socket``: a file to speak through instead of a port. ``key_env``: the name of
-    the environment variable that ``key`` was read from."""
+    the environment variable that ``key`` was read from. ``who`` answers there: what messages, and the family file,
+    call it."""
 
     url: str
     model: str
     key: str = ""
     key_env: str = ""
     socket: str = ""
+    who: str = "teacher"
 
 
 class Endpoint:
@@ -77,7 +79,7 @@ class Endpoint:
                     for future in done:
                         yield asked.pop(future), future.result()
                     if self._stopping():
-                        raise Interrupted("stopped while a teacher wrote", next="run the same command to go on")
+                        raise self._interrupted()
             finally:
                 self._stopped.set()  # nobody sleeps on
                 if asked:
@@ -112,13 +114,13 @@ class Endpoint:
             except (httpx2.TransportError, CutShort) as error:
                 reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             if self._stopped.is_set():
-                raise Interrupted("stopped while a teacher wrote", next="run the same command to go on")
+                raise self._interrupted()
             if pause is None or self._dead() or asked_to_wait > LONGEST_WAIT_S:
                 break
             self._pace.hold(max(pause, asked_to_wait) if asked_to_wait else 0.0)
             self._stopped.wait(max(float(pause), asked_to_wait))
         raise TeacherUnreachable(
-            f"the teacher {self._address.model} at {self._address.url} gives no answer",
+            f"the {self._address.who} {self._address.model} at {self._address.url} gives no answer",
             why=f"{self._dead() or reason}. What it has answered so far is kept.",
             next="look after the server, then run the same command again: it goes on from here",
         )
@@ -143,16 +145,20 @@ class Endpoint:
                 reply.extensions["network_stream"].close()
             return reply.status_code, reply.headers, bytes(received)
 
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(f"stopped while the {self._address.who} wrote", next="run the same command to go on")
+
     def _refused(self, status: int, body: bytes) -> TeacherRefused:
-        address, next = self._address, "correct 'teacher' in the dataset, then run the same command again"
+        address = self._address
+        next = f"correct '{address.who}' in the family file, then run the same command again"
         if status in (401, 403) and not address.key_env:
-            next = "name the variable that holds the key: teacher: {api_key_env: NAME}"
+            next = f"name the variable that holds the key: {address.who}: {{api_key_env: NAME}}"
         elif status in (401, 403):
             next = f"export {address.key_env}=…   # a key that may use {address.model}, then the same command"
         elif 300 <= status < 400:
             next = "write the address that it points to: nobody is redirected with a key"
         return TeacherRefused(
-            f"the teacher {address.model} at {address.url} refuses to answer ({status})",
+            f"the {address.who} {address.model} at {address.url} refuses to answer ({status})",
             why=f"{_message(body)} What it has answered so far is kept.",
             next=next,
         )

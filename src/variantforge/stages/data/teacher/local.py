@@ -46,7 +46,7 @@ class Local:
                 told = self._generated(model, tokenizer, [ids for ids, _ in batch], batch[0][1])
                 yield from zip((question for _, question in batch), told, strict=True)
                 if self._stopping():
-                    raise Interrupted("stopped while a teacher wrote", next="run the same command to go on")
+                    raise Interrupted("stopped while answers were written", next="run the same command to go on")
 
     def _generated(self, model: Any, tokenizer: Any, prompts: list[list[int]], first: Question) -> list[Answer]:
         import torch

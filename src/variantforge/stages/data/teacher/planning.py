@@ -88,6 +88,6 @@ def _hints(key: str, section: TeacherDataset) -> dict[str, Any]:
 
 
 def key_for(step: Step) -> dict[str, str]:
-    """The one credential, out of this process's environment, that a teacher's endpoint asks for."""
-    name = str(step.hints.get("api_key_env", "")) if step.method == METHOD else ""
+    """The one credential, out of this process's environment, that the endpoint of a teacher or a judge asks for."""
+    name = str(step.hints.get("api_key_env", ""))
     return {name: os.environ[name]} if name in os.environ else {}
