@@ -15,13 +15,15 @@ def smollm2_gguf() -> Path:
 
 
 def tokenizer_folder() -> Path:
-    """SmolLM2's tokenizer as a Hugging Face folder, read from the GGUF once and kept."""
-    folder = CACHE / "tokenizer"
+    """SmolLM2's tokenizer as a Hugging Face folder, read from the GGUF once and kept. As our base stage reads it:
+    transformers alone takes its pre-tokenizer for GPT-2's, and llama.cpp would not cut text as it does."""
+    folder = CACHE / "smollm2-tokenizer"
     if not (folder / "tokenizer.json").exists():
-        from transformers import AutoTokenizer
+        from variantforge.stages.base.gguf_header import read_gguf_header
+        from variantforge.stages.base.tokenizer import tokenizer_from_gguf
 
         gguf = smollm2_gguf()
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = tokenizer_from_gguf(gguf, read_gguf_header(gguf))
         building = folder.with_suffix(".building")
         tokenizer.save_pretrained(building)
         shutil.rmtree(folder, ignore_errors=True)

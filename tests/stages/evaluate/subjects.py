@@ -52,6 +52,7 @@ def chats(count: int) -> list[dict[str, Any]]:
 def data_artifact(root: Path, rows: list[dict[str, Any]], name: str = "data") -> Artifact:
     made = artifact(root, name)
     write_rows(made.path / "heldout.jsonl", rows)
+    write_rows(made.path / "train.jsonl", [])
     return made
 
 

@@ -45,22 +45,35 @@ def read_heldout(
     data: Path, tokenizer: Any, stop_ids: Collection[int], *, max_examples: int, max_length: int
 ) -> HeldOut:
     """The examples to measure, in the order of the file. Raises EvaluateError when there are none."""
-    rows = _chosen(filter(None, map(as_answered, read_rows(data / HELDOUT))), max_examples)
-    tokenized = [(row, tokenize_row(tokenizer, row, stop_ids=stop_ids)) for row in rows]
+    answered = list(filter(None, map(as_answered, read_rows(data / HELDOUT))))
+    found = tokenized(answered, tokenizer, stop_ids, max_examples=max_examples, max_length=max_length)
+    if not found.examples:
+        raise EvaluateError(
+            "there is not one held-out token to measure",
+            why=f"{min(len(answered), max_examples)} rows are held out, and none answers within {max_length} tokens.",
+            next="hold more rows out (evaluate: fraction), raise max_length, or add rows to the datasets",
+        )
+    return found
+
+
+def tokenized(
+    answered: Iterable[dict[str, Any]],
+    tokenizer: Any,
+    stop_ids: Collection[int],
+    *,
+    max_examples: int,
+    max_length: int,
+) -> HeldOut:
+    """Rows with an answer as examples; perhaps none."""
+    rows = [(row, tokenize_row(tokenizer, row, stop_ids=stop_ids)) for row in _chosen(answered, max_examples)]
     examples = [
         Example(
             row["id"], str(row.get("source", "")), tokens.ids[:max_length], _targets(tokens.supervised[:max_length])
         )
-        for row, tokens in tokenized
+        for row, tokens in rows
     ]
     measured = [example for example in examples if example.targets]
-    if not measured:
-        raise EvaluateError(
-            "there is not one held-out token to measure",
-            why=f"{len(rows)} rows are held out, and none has an answer within {max_length} tokens.",
-            next="hold more rows out (evaluate: fraction), raise max_length, or add rows to the datasets",
-        )
-    shortened = sum(len(tokens.ids) > max_length for _, tokens in tokenized)
+    shortened = sum(len(tokens.ids) > max_length for _, tokens in rows)
     return HeldOut(measured, shortened, len(examples) - len(measured))
 
 
