@@ -159,6 +159,12 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     ),
     "GateSpec.at_most": ("gates", [{"metric": "heldout.loss", "at_most": 4.0}], {"gate"}),
     "GateSpec.at_least": ("gates", [{"metric": "heldout.loss", "at_least": 0.1}], {"gate"}),
+    "GateSpec.min_examples": ("gates", [{"metric": "heldout.loss", "at_most": 3.0, "min_examples": 30}], {"gate"}),
+    "GateSpec.noise_floor": (
+        "gates",
+        [{"metric": "heldout.loss", "vs": "base", "better_by": 0.0, "noise_floor": True}],
+        {"evaluate", "gate"},
+    ),
     "PublishSpec.namespace": ("publish.namespace", "acme", {"card", "publish"}),
     "PublishSpec.repo": ("publish.repo", "x-{variant}", {"card", "publish"}),
     "PublishSpec.artifacts": ("publish.artifacts", ["merged"], {"card", "publish"}),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from variantforge.errors import UsageError, VariantforgeError
 from variantforge.plan.pin import RepoType, Resolver
 from variantforge.plan.plan import Plan
+from variantforge.plan.previous import released_in
 from variantforge.refs import Ref
 from variantforge.spec.doubts import ANY, Doubts
 from variantforge.spec.family import FamilySpec
@@ -21,6 +22,8 @@ from variantforge.spec.inherit import in_order, inherit
 from variantforge.spec.load import FamilyFile
 from variantforge.spec.yaml_events import KeyPath
 from variantforge.stages import PIPELINE, Place, stage
+from variantforge.stages.gate.outcomes import FOLDER
+from variantforge.stages.stage import Released
 from variantforge.step import Pin, Step
 
 T = TypeVar("T")
@@ -34,16 +37,17 @@ class Draft:
     folder: Path
     resolver: Resolver
     tell: Callable[[str, str], None]
+    outcomes: Path | None = None  # where earlier releases left theirs; None: beside the folder published into
     at_key: str = ""
     steps: dict[str, Step] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
     absolute: dict[Ref, Ref] = field(default_factory=dict)  # a path as written -> from the root on
     worked_out: dict[Hashable, Any] = field(default_factory=dict)
 
-    def pin(self, ref: Ref, *, key: str) -> Pin | None:
+    def pin(self, ref: Ref, *, key: str, dataset: bool = False) -> Pin | None:
         if ref.kind == "path":
             ref = self._absolute(ref)
-        repo_type: RepoType = "dataset" if key.startswith("datasets.") else "model"
+        repo_type: RepoType = "dataset" if dataset or key.startswith("datasets.") else "model"
         return self._pinned(lambda: self.resolver.pin(ref, repo_type), key)
 
     def _absolute(self, ref: Ref) -> Ref:
@@ -82,12 +86,26 @@ class Draft:
     def inputs_of(self, step: Step) -> dict[str, Step]:
         return {role: self.steps[key] for role, key in step.inputs.items()}
 
+    def released_before(self) -> Released | None:
+        if FOLDER not in self.worked_out:
+            root = self.outcomes or self.folder / Path(self.family.publish.path).expanduser() / FOLDER
+            self.worked_out[FOLDER] = released_in(root, self.family.version, self.look, self._pin_file)
+        found: Released | None = self.worked_out[FOLDER]
+        return found
+
+    def _pin_file(self, path: Path) -> Pin | None:
+        return self.pin(Ref("path", str(path)), key="gates")
+
     def problem(self, key: str, text: str) -> None:
         self.tell(key, text)
 
 
-def build_plan(file: FamilyFile, resolver: Resolver) -> Plan:
-    """Lays out the whole family. Raises SpecError with every problem that any stage found, and those of the file."""
+def build_plan(file: FamilyFile, resolver: Resolver, outcomes: Path | None = None) -> Plan:
+    """Lays out the whole family. ``outcomes``: the folder with what earlier releases measured of every item, where
+    that is not beside the folder published into.
+
+    Raises SpecError with every problem that any stage found, and those of the file.
+    """
     family = inherit(file.spec)
     problems: dict[tuple[str, str], None] = {}
     unsure = Unsure(file.doubts)
@@ -98,7 +116,7 @@ def build_plan(file: FamilyFile, resolver: Resolver) -> Plan:
 
     for source in file.sources:
         resolver.seen.look(source)
-    draft = Draft(family, file.path.parent.resolve(), resolver, tell)
+    draft = Draft(family, file.path.parent.resolve(), resolver, tell, outcomes)
     try:
         _lay_out(draft, unsure)
     except VariantforgeError:

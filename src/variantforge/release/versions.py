@@ -5,27 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from variantforge.plan.previous import version_order as version_order
 from variantforge.release.hub import Hub
 from variantforge.release.observed import Observed
 from variantforge.release.record import Channel, Trailer, branch_of
 
 _HISTORY = 1000  # commits of the index repo that are looked through
 _PARTS = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z_.-]+))?")
-
-Order = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]
-
-
-def version_order(version: str) -> Order:
-    """The precedence of Semantic Versioning 2: ``1.2.0-rc.2 < 1.2.0-rc.10 < 1.2.0 < 1.10.0``; ``+build`` counts for
-    nothing. Raises ValueError for what is no version."""
-    found = _PARTS.match(version)
-    if found is None:
-        raise ValueError(f"{version!r} is no version")
-    major, minor, patch, before = found.groups()
-    words = before.split(".") if before else []
-    steps = tuple((not word.isdigit(), int(word) if word.isdigit() else 0, word) for word in words)
-    return int(major), int(minor), int(patch), before is None, steps
-
 
 def is_newer(version: str, other: str) -> bool:
     return version_order(version) > version_order(other)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from variantforge.refs import Ref
 from variantforge.spec.data import (
@@ -24,6 +24,7 @@ from variantforge.spec.data import (
     TeacherSpec,
     dataset_form,
 )
+from variantforge.spec.gates import GateSpec
 from variantforge.spec.publish import Form, PublishSpec
 from variantforge.spec.quantize import CalibrationSpec
 from variantforge.spec.section import Name, Section, base_ref, is_metadata, metadata
@@ -101,30 +102,6 @@ class EvaluatorSpec(BaseModel):
     @property
     def params(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
-
-
-class GateSpec(Section):
-    """One demand on one metric. Exactly one of the four bounds is set."""
-
-    metric: str = Field(description="<name under evaluate>.<metric>, e.g. heldout.loss")
-    on: list[str] = Field([], description="what it applies to: merged, nf4, gguf:Q4_K_M, gguf:*; everything by default")
-    vs: Literal["base", "merged"] | None = Field(None, description="compare with the base or the merged model")
-    better_by: float | None = Field(None, description="the interval's bound must be better by more than this")
-    worse_by_at_most: float | None = Field(None, ge=0, description="the interval's bound may be worse by this")
-    at_most: float | None = Field(None, description="the interval's upper bound may be this")
-    at_least: float | None = Field(None, description="the interval's lower bound must be this")
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> GateSpec:
-        relative = [name for name in ("better_by", "worse_by_at_most") if getattr(self, name) is not None]
-        absolute = [name for name in ("at_most", "at_least") if getattr(self, name) is not None]
-        if len(relative) + len(absolute) != 1:
-            raise ValueError("write exactly one of better_by, worse_by_at_most, at_most, at_least")
-        if relative and self.vs is None:
-            raise ValueError(f"{relative[0]} compares: say with what (vs: base | merged)")
-        if absolute and self.vs is not None:
-            raise ValueError(f"{absolute[0]} is a fixed figure and takes no 'vs'")
-        return self
 
 
 class FamilySpec(Section):

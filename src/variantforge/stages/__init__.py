@@ -20,7 +20,7 @@ STAGES: Registry[Stage] = Registry(
         "merge": "variantforge.stages.merge.stage:STAGE",
         "quantize": "variantforge.stages.quantize.stage:STAGE",
         "evaluate": "variantforge.stages.evaluate.stage:STAGE",
-        "gate": "variantforge.stages.gate:STAGE",
+        "gate": "variantforge.stages.gate.stage:STAGE",
         "card": "variantforge.stages.card.stage:STAGE",
         "publish": "variantforge.stages.publish.stage:STAGE",
     },

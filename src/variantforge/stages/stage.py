@@ -6,7 +6,7 @@ it is handed a ``StepContext``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -23,7 +23,7 @@ class Place(NamedTuple):
     """Where a step stands in the family; several places may hold one step.
 
     base/V  data/-/DATASET  data/V/mix  train/V  merge/V  quantize/V/FORMAT  evaluate/V/EVALUATION:SUBJECT
-    gate/V/SUBJECT  card/V/FORM  card/-/family  publish/V/FORM  publish/-/family
+    gate/V/SUBJECT  gate/-/family  card/V/FORM  card/-/family  publish/V/FORM  publish/-/family
 
     SUBJECT is what is measured and shipped: ``base``, ``merged`` or a quantized FORMAT such as ``gguf:Q4_K_M``.
     FORM is what a repo holds: ``merged``, ``adapter``, ``gguf``, ``nf4``.
@@ -35,6 +35,13 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return " ".join(part for part in self if part)
+
+
+class Released(NamedTuple):
+    """The release before this one: its version, and the files of per-item outcomes that it published, by name."""
+
+    version: str
+    files: Mapping[str, Pin]
 
 
 class Desk(Protocol):
@@ -64,6 +71,9 @@ class Desk(Protocol):
 
     def inputs_of(self, step: Step) -> dict[str, Step]:
         """Role -> step, of what a laid out step takes in."""
+
+    def released_before(self) -> Released | None:
+        """What the newest release below this version published; None when this is the first."""
 
     def problem(self, key: str, text: str) -> None:
         """Something wrong in the spec, at a key path. Planning goes on, so that all problems are told at once."""

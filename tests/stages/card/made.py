@@ -179,7 +179,9 @@ class Made:
         for subject in ["base", "merged", *variant.quantize]:
             for evaluation in self.family.evaluate:
                 facts = {"metrics": metrics(subject), "examples": 57, "tokens": 9999, **MORE_FACTS}
-                self._add(Place("evaluate", name, f"{evaluation}:{subject}"), facts)
+                folder = self._add(Place("evaluate", name, f"{evaluation}:{subject}"), facts)
+                rows = [{"id": f"{number:016x}", "nll": 2.5, "tokens": 10, "answer": "words"} for number in range(57)]
+                (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             if self.family.gates and subject != "base":
                 self._add(Place("gate", name, subject), verdict(f"{name}/{subject}" in self.refused))
 

@@ -58,7 +58,8 @@ def test_the_index_repo_gets_the_family_page_and_the_wishes_for_the_whole(tmp_pa
     assert artifact.facts["repo"] == "acme/quick-all"
     assert (artifact.path / "repo" / "README.md").read_text() == made_family.page()
     manifest = json.loads((artifact.path / "repo" / "variantforge.json").read_text())
-    assert manifest["made_from"] == {"card": made_family.step("card", None, "family").key}
+    assert manifest["made_from"] == dict(made_family.step("publish", None, "family").inputs)
+    assert manifest["made_from"]["card"] == made_family.step("card", None, "family").key
     assert manifest["files"].keys() == {"README.md"}
     params = made_family.step("publish", None, "family").params
     assert (params["channel"], params["visibility"], params["gated"]) == ("candidate", "private", "manual")

@@ -76,6 +76,7 @@ def gguf_file(family: FamilySpec, variant: str, format: str) -> str:
 def naming_problems(family: FamilySpec) -> Iterator[str]:
     """What is wrong with the names: not a repo name, or one name for two different things."""
     taken = {PAGE.lower(): "the family page", PAGE_MANIFEST.lower(): "the family's manifest"}
+    taken["evaluations"] = "the folder of what was measured"
     if family.publish.to == "hub":
         index = index_of(family).rpartition("/")[2]
         taken = {index.lower(): "the family's index repo (publish.index)"}

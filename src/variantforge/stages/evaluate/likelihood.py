@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import EvaluateError
+from variantforge.stages.evaluate.again import batch_limit
 from variantforge.stages.evaluate.heldout import Example
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def score(
 
     scores: dict[int, Score] = {}
     device = next(model.parameters()).device
-    most_tokens = _CPU_BATCH_TOKENS if device.type == "cpu" else _BATCH_TOKENS
+    most_tokens = batch_limit(_CPU_BATCH_TOKENS if device.type == "cpu" else _BATCH_TOKENS)
     with torch.inference_mode():
         for places in batches(examples, most_tokens, vocab_size(model)):
             batch = _batch(examples, places, device)

@@ -20,6 +20,7 @@ from variantforge.registry import near
 from variantforge.spec.complaints import sentence_of
 from variantforge.spec.family import EvaluatorSpec, FamilySpec, Section, VariantSpec
 from variantforge.stages.evaluate import EVALUATORS
+from variantforge.stages.evaluate.again import in_other_batches
 from variantforge.stages.evaluate.metric import BASE, MERGED, Metric
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
 from variantforge.stages.evaluate.suites import HasPins, HasTasks
@@ -146,7 +147,8 @@ class Evaluate:
 
     def do(self, context: StepContext) -> None:
         evaluator = EVALUATORS.load(context.step.method)()
-        measured = _measure(evaluator, context)
+        with in_other_batches(context) as asked:
+            measured = _measure(evaluator, asked)
         try:
             metrics = dict(_metrics(measured.metrics or evaluator.METRICS, measured.examples))
         except NothingToCount as error:

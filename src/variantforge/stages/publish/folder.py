@@ -29,6 +29,7 @@ from variantforge.fsops import (
 )
 from variantforge.hashing import bytes_digest, file_digest, text_digest
 from variantforge.stages.card.repos import PAGE, PAGE_MANIFEST
+from variantforge.stages.gate.outcomes import FOLDER
 from variantforge.stages.publish.readme import is_as_published, with_peoples_words
 from variantforge.stages.publish.release import MANIFEST, Content, Digest, digest_of
 from variantforge.stages.stage import Desk
@@ -75,20 +76,27 @@ class Folder:
             for left in _temps(folder):
                 remove_tree(left)
 
-    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def publish_page(
+        self, context: StepContext, page: str, facts: Mapping[str, Any], outcomes: Mapping[str, str]
+    ) -> dict[str, Any]:
         root = _root(context.step)
+        kept = {f"{FOLDER}/{context.step.params['version']}/{name}": text for name, text in outcomes.items()}
+        files = {name: digest_of(text) for name, text in {PAGE: page, **kept}.items()}
         with _telling_where(root):
             make_folder(root)
-            manifest = _page_manifest(context.step, page, facts)
+            manifest = _page_manifest(context.step, facts, files)
             _keep_edited_page(root, page, context)
             texts = {PAGE: with_peoples_words(page, root / PAGE), PAGE_MANIFEST: manifest}
+            for name, text in kept.items():
+                make_folder((root / name).parent)
+                write_text(root / name, text)
             # A kill between the two: the first time, the manifest alone says that the place is ours; later, the new
             # page under the old manifest is known by being the one that is to be written.
             for name in (PAGE, PAGE_MANIFEST) if (root / PAGE_MANIFEST).exists() else (PAGE_MANIFEST, PAGE):
                 write_text(root / name, texts[name])
                 for left in _temps(root / name):
                     remove_tree(left)
-        return {"repo": None, "files": {PAGE: digest_of(page), PAGE_MANIFEST: digest_of(manifest)}}
+        return {"repo": None, "files": {**files, PAGE_MANIFEST: digest_of(manifest)}}
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         files: dict[str, Digest] = artifact.facts["files"]
@@ -244,8 +252,9 @@ def _differs(path: Path, name: str, digest: Digest) -> bool:
     return size_bytes != digest["size_bytes"] or (size_bytes <= _SMALL_BYTES and file_digest(path) != digest["sha256"])
 
 
-def _page_manifest(step: Step, page: str, facts: Mapping[str, Any]) -> str:
-    """``family.json``: the page's digest and, for every repo, its manifest's or why it is withheld.
+def _page_manifest(step: Step, facts: Mapping[str, Any], files: Mapping[str, Digest]) -> str:
+    """``family.json``: the digests of the page and of what was measured of every item, and, for every repo, its
+    manifest's or why it is withheld.
 
     Raises PublishError when a repo that may ship does not lie here as this release has it.
     """
@@ -268,7 +277,7 @@ def _page_manifest(step: Step, page: str, facts: Mapping[str, Any]) -> str:
         "title": facts["title"],
         "step": step.key,
         "repos": repos,
-        "files": {PAGE: digest_of(page)},
+        "files": dict(files),
     }
     return json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 

@@ -17,6 +17,7 @@ from variantforge.hashing import file_digest
 from variantforge.stages.card.collection import collection_of
 from variantforge.stages.card.params import LOCAL
 from variantforge.stages.card.repos import PAGE, index_of, repos_of
+from variantforge.stages.gate.outcomes import FOLDER
 from variantforge.stages.publish.release import MANIFEST, Content, Digest, digest_of
 from variantforge.stages.stage import Desk
 from variantforge.step import Artifact, Step, StepContext
@@ -61,8 +62,11 @@ class Hub:
             context.progress(done, total, "bytes", file=name)
         write_text(context.out / REPO / MANIFEST, str(files[MANIFEST]))
 
-    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def publish_page(
+        self, context: StepContext, page: str, facts: Mapping[str, Any], outcomes: Mapping[str, str]
+    ) -> dict[str, Any]:
         texts = {PAGE: page, MANIFEST: _page_manifest(context.step, page)}
+        texts |= {f"{FOLDER}/{name}": text for name, text in outcomes.items()}
         for name, text in texts.items():
             write_text(context.out / REPO / name, text)
         return {

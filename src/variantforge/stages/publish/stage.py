@@ -10,6 +10,7 @@ from variantforge.hashing import text_digest
 from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, repo
 from variantforge.stages.publish import PUBLISHERS
 from variantforge.stages.publish.legal import legal_texts
+from variantforge.stages.publish.outcomes import outcome_inputs, outcome_texts
 from variantforge.stages.publish.pins import named, pins_beneath
 from variantforge.stages.publish.release import (
     MANIFEST,
@@ -47,8 +48,11 @@ class Publisher(Protocol):
     def publish_repo(self, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
         """Makes ``files`` the repo's whole content, ``variantforge.json`` last. Raises PublishError."""
 
-    def publish_page(self, context: StepContext, page: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the family page; returns facts: at least ``repo`` (None: it has none) and ``files`` with digests."""
+    def publish_page(
+        self, context: StepContext, page: str, facts: Mapping[str, Any], outcomes: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Writes the family page, and beside it the per-item ``outcomes`` (file name -> text); returns facts: at least
+        ``repo`` (None: it has none) and ``files`` with digests."""
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         """How the published state differs from the release, naming the file, or ''."""
@@ -94,7 +98,7 @@ class Publish:
                 yield (
                     Place(self.name, None, "family"),
                     words | {"version": family.version, "form": "family"},
-                    {"card": card.key},
+                    {"card": card.key, **outcome_inputs(desk)},
                     {},
                 )
             return
@@ -117,7 +121,8 @@ class Publish:
     def do(self, context: StepContext) -> None:
         publisher, card = PUBLISHERS.load(context.step.method)(), context.inputs["card"]
         if context.step.params["form"] == "family":
-            page = publisher.publish_page(context, (card.path / PAGE).read_text(), card.facts)
+            outcomes = outcome_texts(context, card.facts)
+            page = publisher.publish_page(context, (card.path / PAGE).read_text(), card.facts, outcomes)
             release = {"withheld": {}, **page}
         else:
             contents = contents_of(context)

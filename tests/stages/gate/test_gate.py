@@ -10,11 +10,12 @@ import pytest
 
 from tests.bench import do_step
 from tests.stages.evaluate.desk import Table
-from variantforge.errors import EvaluateError
+from variantforge.errors import UnpairedGate
 from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.evaluate.stage import STAGE as EVALUATE
 from variantforge.stages.evaluate.statistics import Interval, interval
-from variantforge.stages.gate import STAGE, verdict_on
+from variantforge.stages.gate.stage import STAGE
+from variantforge.stages.gate.verdict import verdict_on
 from variantforge.stages.stage import Place
 from variantforge.step import FACTS, Artifact, Step
 
@@ -49,10 +50,13 @@ def spread(mean: float, n: int = 20, width: float = 0.1) -> list[float]:
     return [mean - width + 2 * width * i / (n - 1) for i in range(n)]
 
 
-def judge(root: Path, demands: list[dict[str, Any]], **evaluations: Artifact) -> Artifact:
+def judge(root: Path, demands: list[dict[str, Any]], n: int = 0, **evaluations: Artifact) -> Artifact:
+    root.mkdir(exist_ok=True)
+    if n:
+        evaluations["subject"] = measured(root, "subject", spread(1.2, n=n))
     inputs = {f"heldout:{role}": artifact for role, artifact in evaluations.items()}
     params = {"demands": [{"evaluator": "perplexity", **demand} for demand in demands]}
-    step = Step("gate", 1, "bounds", params, {role: artifact.key for role, artifact in inputs.items()})
+    step = Step("gate", 2, "bounds", params, {role: artifact.key for role, artifact in inputs.items()})
     return do_step(STAGE, step, root / "out", inputs)
 
 
@@ -79,10 +83,15 @@ def test_a_demand_is_proven_refuted_or_neither(bound: str, figure: float, low: f
     assert verdict_on(Interval((low + high) / 2, low, high, 50), bound, figure) == outcome
 
 
-def test_seven_examples_prove_nothing():
-    assert verdict_on(Interval(1.0, 1.0, 1.0, 7), "at_most", 5.0) == "not enough data"
-    assert verdict_on(Interval(1.0, 1.0, 1.0, 8), "at_most", 5.0) == "pass"
+def test_a_demand_without_enough_examples_is_neither(tmp_path: Path):
+    assert verdict_on(Interval(1.0, 1.0, 1.0, 7), "at_most", 5.0, enough=False) == "not enough data"
     assert verdict_on(Interval(1.0, None, None, 1), "at_most", 5.0) == "not enough data"
+    for n, outcome in ((7, "not enough data"), (8, "pass")):
+        done = judge(tmp_path / str(n), [{"metric": "heldout.loss", "at_most": 5.0}], n=n)
+        assert done.facts["verdicts"][0]["verdict"] == outcome
+    assert (
+        "at least 8 examples are needed" in judge(tmp_path, [{"metric": "heldout.loss", "at_most": 5.0}], n=7).refusal
+    )
 
 
 def test_a_clearly_better_model_passes_and_the_sentence_says_by_how_much(tmp_path: Path):
@@ -143,13 +152,13 @@ def test_a_gain_in_perplexity_is_a_difference_of_exponentials(tmp_path: Path):
 def test_figures_of_other_tokens_are_not_compared(tmp_path: Path):
     subject = measured(tmp_path, "subject", spread(1.2))
     base = measured(tmp_path, "base", spread(1.5), tokens_sha256="other")
-    with pytest.raises(EvaluateError, match="other tokens were measured"):
+    with pytest.raises(UnpairedGate, match="other tokens were measured"):
         judge(tmp_path, [{"metric": "heldout.loss", "vs": "base", "better_by": 0.05}], subject=subject, base=base)
 
 
 def test_figures_of_other_examples_are_not_compared(tmp_path: Path):
     subject, base = measured(tmp_path, "subject", spread(1.2)), measured(tmp_path, "base", spread(1.5, n=21))
-    with pytest.raises(EvaluateError, match="other tokens were measured"):
+    with pytest.raises(UnpairedGate, match="other items were measured"):
         judge(tmp_path, [{"metric": "heldout.loss", "vs": "base", "better_by": 0.05}], subject=subject, base=base)
 
 
@@ -170,7 +179,7 @@ def gates_of(table: Table, subject: str) -> list[str]:
 
 def test_every_file_that_ships_is_judged_and_the_base_is_not():
     table = planned(gates=[{"metric": "heldout.loss", "vs": "base", "better_by": 0.05}])
-    assert [place.name for place in table.places if place.stage == "gate"] == ["merged", "nf4", "gguf:Q8_0"]
+    assert [place.name for place in table.places if place.stage == "gate"] == ["merged", "nf4", "gguf:Q8_0", "family"]
     step = table.step(Place("gate", "code", "nf4"))
     assert step is not None
     evaluations = {role: table.place_of(key).name for role, key in step.inputs.items()}

@@ -1,0 +1,1 @@
+"""Measurements -> verdicts: what ships, what does not, and what nobody can know yet."""

@@ -1,0 +1,61 @@
+"""Gates that ask for what nobody measures, or for files that the family does not make: told with what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+
+from variantforge.registry import near
+from variantforge.spec.family import FamilySpec, GateSpec
+from variantforge.spec.gates import names
+from variantforge.stages.evaluate.metric import BASE
+from variantforge.stages.evaluate.stage import Evaluation, split_metric, subjects
+from variantforge.stages.gate.demands import PREVIOUS, evaluations_of, meant
+from variantforge.stages.stage import Desk
+
+
+def tell_problems(desk: Desk) -> None:
+    evaluations = evaluations_of(desk.family, desk.folder)
+    shipped = _shipped(desk.family)
+    for number, gate in enumerate(desk.family.gates):
+        for field, text in _of_patterns(gate, shipped):
+            desk.problem(f"gates[{number}].{field}", text)
+        title, wanted = split_metric(gate.metric, evaluations)
+        if title in desk.family.evaluate and title not in evaluations:
+            continue  # its own problem was told
+        if title not in evaluations or not any(fnmatchcase(name, wanted) for name in evaluations[title].names()):
+            desk.problem(f"gates[{number}].metric", _nobody(gate.metric, evaluations))
+        elif complaint := _applies_to_none(evaluations[title], gate, wanted, shipped):
+            field, text = complaint
+            desk.problem(f"gates[{number}].{field}", text)
+
+
+def _shipped(family: FamilySpec) -> list[str]:
+    return sorted({subject for variant in family.variants.values() for subject in subjects(variant)} - {BASE})
+
+
+def _of_patterns(gate: GateSpec, shipped: list[str]) -> Iterator[tuple[str, str]]:
+    """``field, sentence`` of every pattern that names no file of the family. A ``*`` alone is for what is left over."""
+    places = [(f"on[{place}]", pattern) for place, pattern in enumerate(gate.on)]
+    places += [(f"{gate.bound}.{pattern}", pattern) for pattern in gate.figures if pattern != "*"]
+    known = sorted({*shipped, *(subject.partition(":")[2] or subject for subject in shipped)})
+    for field, pattern in places:
+        if not any(names(pattern, subject) for subject in shipped):
+            hint = near(pattern, shipped) or near(pattern, known) or f" There is: {', '.join(shipped)}."
+            yield field, f"nothing of this family is called '{pattern}'.{hint}"
+
+
+def _nobody(metric: str, evaluations: Mapping[str, Evaluation]) -> str:
+    known = [f"{title}.{name}" for title, asked in evaluations.items() for name in asked.names()]
+    hint = near(metric, known) or (f" Measured: {', '.join(known)}." if known else " Nothing stands under 'evaluate'.")
+    return f"nobody measures '{metric}'.{hint}"
+
+
+def _applies_to_none(asked: Evaluation, gate: GateSpec, wanted: str, shipped: list[str]) -> tuple[str, str] | None:
+    """``field, sentence`` when no subject of any variant has what the gate asks for."""
+    if any(meant(asked, wanted, subject, gate.vs) for subject in shipped if subject != gate.vs):
+        return None
+    if gate.vs and any(meant(asked, wanted, subject, None) for subject in shipped):
+        other = "the previous release" if gate.vs == PREVIOUS else gate.vs
+        return "vs", f"'{gate.metric}' cannot be compared with {other} for any file of this family"
+    return "metric", f"'{gate.metric}' is measured of no file of this family: see 'quantize' and the evaluation's keys"
