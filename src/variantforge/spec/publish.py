@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from variantforge.spec.forms import FORMS
+from variantforge.spec.forms import Form as Form
 from variantforge.spec.section import Section, metadata
-
-Form = Literal["merged", "adapter", "gguf", "nf4"]
 
 
 class PublishSpec(Section):
@@ -16,7 +16,7 @@ class PublishSpec(Section):
     path: str = Field("./published", description="the folder to publish into, relative to the family file")
     namespace: str = Field("local", pattern=r"^[A-Za-z0-9][\w.-]*$", description="user or organisation on the Hub")
     repo: str = Field("{family}-{variant}", description="name of a repo; {family} and {variant} are filled in")
-    artifacts: list[Form] = Field(["merged", "adapter", "gguf", "nf4"], description="what to publish of each variant")
+    artifacts: list[Form] = Field(list(FORMS), description="what to publish of each variant")
     collection: str | None = Field(None, description="title of the page that links the family")
     index: str = metadata(
         "{family}",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from variantforge.spec.forms import FORMS
 from variantforge.stages.card.adapter import trained_as, trained_by, vllm_rank
 from variantforge.stages.card.descent import PARENT, started_from
 from variantforge.stages.card.markdown import Markdown, hub_link, plain
-from variantforge.stages.card.repos import SUFFIXES
 
 Told = Mapping[str, Any]  # the card's parameters: see ``params``
 
@@ -23,7 +23,7 @@ def addresses(told: Told, form: str, withheld: Collection[str]) -> dict[str, Any
     """For the templates. ``others``: form -> link, of the repos of the same variant that ship; ``start``: what an
     adapter is loaded onto; ``max_lora_rank``: what vLLM must be told of it, None when it does not take it;
     ``trained_by`` and ``trained_as``: the method and what was trained, in words."""
-    others = [it for it in SUFFIXES if it in told["repos"] and it != form and it not in withheld]
+    others = [it for it in FORMS if it in told["repos"] and it != form and it not in withheld]
     parent = told["parent"].get("repo") if PARENT not in withheld else ""
     return {
         "address": told["repo"] if told["on_hub"] else _folder(told["repo"]),

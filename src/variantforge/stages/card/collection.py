@@ -6,8 +6,8 @@ from collections.abc import Collection as Some
 from typing import NamedTuple
 
 from variantforge.spec.family import FamilySpec, Form
+from variantforge.spec.forms import FORMS
 from variantforge.stages.card.markdown import one_line
-from variantforge.stages.card.page import FORMS
 from variantforge.stages.card.params import title_of
 from variantforge.stages.card.repos import index_of, repos_of
 
@@ -29,7 +29,7 @@ class Collection(NamedTuple):
 
 def collection_of(family: FamilySpec, shipped: Some[str]) -> Collection:
     """The family page first, then the repos that are in ``shipped``: by variant as the file has them, and of each the
-    full weights, adapter, GGUF files, NF4. No version is named: the collection is no part of a release."""
+    full weights, the adapter, then quantized ones. No version is named: the collection is no part of a release."""
     items = [Item(index_of(family), "The family: what each repo is, what was measured, and release.json to follow.")]
     items += [Item(repo.id, _note(family, repo.variant, repo.form)) for repo in repos_of(family) if repo.id in shipped]
     description = one_line(family.description) or f"{family.family}: variants of one model, released together"
@@ -38,7 +38,8 @@ def collection_of(family: FamilySpec, shipped: Some[str]) -> Collection:
 
 def _note(family: FamilySpec, variant: str, form: Form) -> str:
     """``code: Writes functions. Full weights (transformers).``"""
-    what = f"{FORMS[form][0].upper()}{FORMS[form][1:]}."
+    title = FORMS[form].title
+    what = f"{title[0].upper()}{title[1:]}."
     told = one_line(family.variants[variant].description)
     told = told if not told or told.endswith((".", "!", "?")) else f"{told}."
     told = cut(told, MAX_NOTE - _length(f"{variant}:  {what}"))

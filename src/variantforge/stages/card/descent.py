@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from variantforge.spec.forms import FORMS
 from variantforge.stages.card.facts import Inputs, refusal
 
 PARENT = "parent"
@@ -17,8 +18,11 @@ PARENT = "parent"
 
 def withheld_forms(told: Mapping[str, Any], inputs: Inputs) -> set[str]:
     """Forms of this variant, and ``parent``, that do not ship, since a gate refused all that they hold."""
-    subjects = {"merged": ["merged"], "adapter": ["merged"], "nf4": ["nf4"], PARENT: [PARENT]}
-    subjects["gguf"] = [role.removeprefix("gate:") for role in inputs if role.startswith("gate:gguf:")]
+    subjects = {"merged": ["merged"], "adapter": ["merged"], PARENT: [PARENT]}
+    gated = [role.removeprefix("gate:") for role in inputs if role.startswith("gate:")]
+    for form, held in FORMS.items():
+        if held.quantized:
+            subjects[form] = [subject for subject in gated if subject.partition(":")[0] == form]
     return {form for form, of in subjects.items() if of and all(refusal(inputs, subject) for subject in of)}
 
 
@@ -33,7 +37,7 @@ def started_from(told: Mapping[str, Any], withheld: Collection[str] = ()) -> str
 def relation(form: str, told: Mapping[str, Any], withheld: Collection[str] = ()) -> dict[str, str]:
     """``base_model`` and ``base_model_relation`` of a repo of this form; {} where no repo on the Hub can be named."""
     merged = told["repos"].get("merged")
-    if form in ("gguf", "nf4") and merged and told["on_hub"] and "merged" not in withheld:
+    if FORMS[form].quantized and merged and told["on_hub"] and "merged" not in withheld:
         return {"base_model": merged, "base_model_relation": "quantized"}
     start = started_from(told, withheld)
     if form == "adapter":  # to be loaded onto exactly that, and onto nothing further up

@@ -9,12 +9,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from variantforge.licences import LICENCES
+from variantforge.spec.forms import FORMS
 from variantforge.stages.card.descent import relation
 from variantforge.stages.card.licenses import HUB_LICENSES
 from variantforge.stages.card.markdown import one_line
-
-_LIBRARY = {"merged": "transformers", "adapter": "peft", "gguf": "gguf", "nf4": "transformers"}
-_FORM_TAGS = {"merged": [], "adapter": [], "gguf": ["gguf", "llama.cpp"], "nf4": ["bitsandbytes", "4-bit"]}
 
 
 def front_matter(form: str, told: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +21,7 @@ def front_matter(form: str, told: Mapping[str, Any], values: Mapping[str, Any]) 
         {
             **license_fields(values["license"], "" if told["terms"]["license"] else told["base"].get("hub", "")),
             "language": told["language"],
-            "library_name": _LIBRARY[form],
+            "library_name": FORMS[form].library,
             "pipeline_tag": "text-generation",
             "tags": _tags(form, told, values["base"]),
             "datasets": sorted({source["hub"] for source in told["data"]["sources"].values() if "hub" in source}),
@@ -55,7 +53,7 @@ def license_fields(license: str, hub_base: str) -> dict[str, str]:
 
 def _tags(form: str, told: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
     train = told["train"]
-    own = [told["variant"]["kind"], train["method"], train["adapter"]["type"], *_FORM_TAGS[form]]
+    own = [told["variant"]["kind"], train["method"], train["adapter"]["type"], *FORMS[form].tags]
     chat = ["conversational"] if base.get("template_sha256") else []
     return list(dict.fromkeys(["variantforge", *own, *chat, *told["tags"]]))
 

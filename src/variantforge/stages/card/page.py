@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from variantforge.spec.forms import FORMS
 from variantforge.stages.card.facts import Inputs, Measurement, compared
 from variantforge.stages.card.front_matter import family_front_matter
 from variantforge.stages.card.managed import card_text
 from variantforge.stages.card.markdown import Markdown, hub_link, plain, render
 from variantforge.stages.card.repos import PAGE
 from variantforge.step import Artifact, Step
-
-# What a repo of each form holds; the order is that of the repos.
-FORMS = {
-    "merged": "full weights (transformers)",
-    "adapter": "adapter (peft)",
-    "gguf": "GGUF files (llama.cpp, Ollama)",
-    "nf4": "NF4 weights (bitsandbytes)",
-}
 
 
 def family_page(step: Step, inputs: Inputs) -> tuple[dict[str, str], dict[str, Any]]:
@@ -44,7 +37,7 @@ def family_page(step: Step, inputs: Inputs) -> tuple[dict[str, str], dict[str, A
         withheld=withheld,
         measured=any(variant["compared"] for variant in variants),
         shipped=[repo["repo"] for repo in shipped],
-        forms={repo["form"] for repo in shipped},
+        forms={form: held for form, held in FORMS.items() if any(repo["form"] == form for repo in shipped)},
         contexts=sorted({it["context"] for repo in shipped for it in repo["memory"].values()}),
     )
     licenses = {card.facts["license"] for card in inputs.values() if not card.refusal}
@@ -69,7 +62,7 @@ def _repo(form: str, id: str, card: Artifact, on_hub: bool) -> dict[str, Any]:
         "link": hub_link(id) if on_hub else Markdown(f"[{plain(folder)}](./{folder}/)"),
         "least": min((it["total_bytes"] for it in card.facts["memory"].values()), default=None),
         "card": card.key,
-        "what": FORMS[form],
+        "what": FORMS[form].title,
         "types": [file.removesuffix(".gguf").rpartition("-")[2] for file in card.facts["files"]],
         "gated": bool(card.facts["verdicts"]),
     }

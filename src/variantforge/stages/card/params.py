@@ -6,6 +6,7 @@ from typing import Any
 
 from variantforge.refs import Ref
 from variantforge.spec.family import DatasetSpec, FamilySpec, PythonSourceDataset, TeacherDataset
+from variantforge.spec.forms import FORMS
 from variantforge.stages.base.stage import FAMILY_BASE, KnownBase, known_base, license_of, name_of
 from variantforge.stages.card.adapter import train_params
 from variantforge.stages.card.markdown import one_line
@@ -20,7 +21,9 @@ LOCAL = "local"  # the namespace of a family that names none: its repos have no 
 def card_params(desk: Desk, this: Repo, shared: dict[str, Any]) -> dict[str, Any]:
     """All words of one repo's card; ``shared`` from ``variant_params``. No path of this machine is among them."""
     formats = formats_of(desk.family.variants[this.variant], this.form)
-    files = {format: gguf_file(desk.family, this.variant, format) for format in formats if format != "nf4"}
+    files = {
+        format: gguf_file(desk.family, this.variant, format) for format in formats if FORMS[this.form].holds == "files"
+    }
     return {**shared, "repo": this.id, "files": files}
 
 

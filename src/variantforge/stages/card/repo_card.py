@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from variantforge.spec.forms import FORMS
 from variantforge.stages.card.addresses import addresses
 from variantforge.stages.card.benchmarks import result_files
 from variantforge.stages.card.descent import started_from, withheld_forms
@@ -81,14 +82,21 @@ def repo_card(step: Step, inputs: Inputs) -> tuple[dict[str, str], dict[str, Any
     values = _values(told, form, inputs, shipped, measured) | {
         name: facts[name] for name in ("license", "duties", "withheld", "steps")
     }
-    card = card_text(front_matter(form, told, values), render(f"{form}.md.jinja", told=told, form=form, **values))
+    card = card_text(
+        front_matter(form, told, values),
+        render(template_of(form), told=told, form=form, held=FORMS[form], forms=FORMS, **values),
+    )
     return {PAGE: card, **_benchmarks(told, form, inputs)}, facts
+
+
+def template_of(form: str) -> str:
+    return "quantized.md.jinja" if FORMS[form].is_quantized_folder else f"{form}.md.jinja"
 
 
 def _subjects(told: Told, form: str, inputs: Inputs) -> list[str]:
     """What this repo ships, as gates name it; files by size, since their order in the spec is not part of the key."""
     if form != "gguf":
-        return ["nf4" if form == "nf4" else "merged"]
+        return [form if FORMS[form].quantized else "merged"]
     return sorted(told["files"], key=lambda format: (inputs[f"quantize:{format}"].facts["size_bytes"], format))
 
 
@@ -124,7 +132,7 @@ def _memory(inputs: Inputs, subject: str) -> Memory | None:
 def _benchmarks(told: Told, form: str, inputs: Inputs) -> dict[str, str]:
     """Results of registered benchmarks, of the very weights in the repo: an adapter has none of its own, and a repo of
     several files would have several."""
-    subject = {"merged": "merged", "nf4": "nf4"}.get(form)
+    subject = form if form == "merged" or FORMS[form].is_quantized_folder else None
     done = [
         (name, evaluator, inputs[role].facts)
         for name, evaluator in sorted(told["evaluations"].items())

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from variantforge.spec.forms import FORMS
+
 if TYPE_CHECKING:
     from variantforge.spec.family import FamilySpec, Form, VariantSpec
-
-# One repo per form of the weights: the Hub's loaders and download counters read one form per repo.
-SUFFIXES: dict[Form, str] = {"merged": "", "adapter": "-LoRA", "gguf": "-GGUF", "nf4": "-nf4"}
 
 # Names in the folder published into that are not repos (compared without case: some file systems ignore it).
 PAGE, PAGE_MANIFEST = "README.md", "family.json"
@@ -20,7 +19,10 @@ _NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.(git|ipynb)$)[A-Za-z0-9_]([\w.-]{0,94
 
 
 class Repo(NamedTuple):
-    """One repo to be: the weights of ``variant`` in ``form``, published as ``namespace/name``."""
+    """One repo to be: the weights of ``variant`` in ``form``, published as ``namespace/name``.
+
+    One repo per form of the weights: the Hub's loaders and download counters read one form per repo.
+    """
 
     variant: str
     form: Form
@@ -34,18 +36,15 @@ class Repo(NamedTuple):
 
 def forms_of(family: FamilySpec, variant: VariantSpec) -> list[Form]:
     """The forms that are both asked for under ``publish.artifacts`` and made of this variant."""
-    made = {
-        "merged": True,
-        "adapter": variant.train.adapter.type != "full",
-        "gguf": any(format.startswith("gguf:") for format in variant.quantize),
-        "nf4": "nf4" in variant.quantize,
-    }
-    return [form for form in SUFFIXES if form in family.publish.artifacts and made[form]]
+    made = {"merged"} | {format.partition(":")[0] for format in variant.quantize}
+    if variant.train.adapter.type != "full":
+        made.add("adapter")
+    return [form for form in FORMS if form in family.publish.artifacts and form in made]
 
 
 def repo(family: FamilySpec, variant: str, form: Form) -> Repo:
     name = family.publish.repo.format(family=family.family, variant=variant)
-    suffix = SUFFIXES[form]
+    suffix = FORMS[form].suffix
     if form == "adapter" and not family.variants[variant].train.adapter.is_lora:
         suffix = "-adapter"
     return Repo(variant, form, family.publish.namespace, name + suffix)
@@ -62,10 +61,8 @@ def index_of(family: FamilySpec) -> str:
 
 
 def formats_of(variant: VariantSpec, form: Form) -> list[str]:
-    """The quantized formats that one repo holds: all GGUF types together, NF4 alone, else none."""
-    if form == "gguf":
-        return [format for format in variant.quantize if format.startswith("gguf:")]
-    return ["nf4"] if form == "nf4" else []
+    """The quantized formats that one repo holds: all types of its method; none of full weights and adapters."""
+    return [format for format in variant.quantize if format.partition(":")[0] == form]
 
 
 def gguf_file(family: FamilySpec, variant: str, format: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from variantforge.fsops import write_json
 from variantforge.hashing import text_digest
+from variantforge.spec.forms import FORMS
 from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, repo
 from variantforge.stages.publish import PUBLISHERS
 from variantforge.stages.publish.legal import legal_texts
@@ -113,7 +114,9 @@ class Publish:
                 if legal := desk.step(Place("base", name, "legal")):
                     inputs["legal"] = legal.key
                 files = {
-                    format: gguf_file(family, name, format) for format in formats_of(variant, form) if form == "gguf"
+                    format: gguf_file(family, name, format)
+                    for format in formats_of(variant, form)
+                    if FORMS[form].holds == "files"
                 }
                 params = words | {"form": form, "repo": this.id, "files": files, **_revision(desk, this)}
                 yield Place(self.name, name, form), params, inputs, pins
@@ -141,13 +144,11 @@ class Publish:
 def _payload(this: Repo, variant: VariantSpec) -> dict[str, Place]:
     """Role -> where the bytes come from."""
     name, card = this.variant, {"card": Place("card", this.variant, this.form)}
-    match this.form:
-        case "merged":
-            return card | {"model": Place("merge", name)}
-        case "adapter":  # the merged model's folder lends tokenizer and chat template
-            return card | {"adapter": Place("train", name), "model": Place("merge", name)}
-        case "gguf" | "nf4":
-            return card | {format: Place("quantize", name, format) for format in formats_of(variant, this.form)}
+    if FORMS[this.form].quantized:
+        return card | {format: Place("quantize", name, format) for format in formats_of(variant, this.form)}
+    if this.form == "adapter":  # the merged model's folder lends tokenizer and chat template
+        return card | {"adapter": Place("train", name), "model": Place("merge", name)}
+    return card | {"model": Place("merge", name)}
 
 
 def _revision(desk: Desk, this: Repo) -> dict[str, str]:
@@ -165,18 +166,16 @@ def contents_of(context: StepContext) -> Contents:
     card = inputs["card"]
     for path in [card.path / PAGE, *sorted((card.path / FOLDER).glob("*.yaml"))]:
         contents.files[path.relative_to(card.path).as_posix()] = path
-    match params["form"]:
-        case "merged":
-            contents.add_folder(inputs["model"].path / "model")
-        case "nf4":
-            contents.add_folder(inputs["nf4"].path / "model")
+    match FORMS[form := params["form"]].holds:
+        case "folder":
+            contents.add_folder(inputs["model" if form == "merged" else form].path / "model")
         case "adapter":
             contents.add_folder(inputs["model"].path / "model", _is_of_tokenizer)
             contents.add_folder(inputs["adapter"].path / "adapter", lambda name: name != PAGE)
             config = (inputs["adapter"].path / "adapter" / "adapter_config.json").read_text()
             base = card.facts["base_model"]
             contents.files["adapter_config.json"] = adapter_config(config, base, params.get("base_revision", ""))
-        case "gguf":
+        case "files":
             for format, name in params["files"].items():
                 if name not in card.facts["withheld"]:
                     contents.files[name] = inputs[format].path / "model.gguf"
