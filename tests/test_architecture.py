@@ -19,7 +19,7 @@ PACKAGE = "variantforge"
 LADDER = [
     {"redact"},
     {"errors"},
-    {"hashing", "refs", "registry", "fsops"},
+    {"hashing", "refs", "registry", "fsops", "words"},
     {"sandbox"},
     {"licences"},
     {"spec"},
@@ -29,6 +29,7 @@ LADDER = [
     {"store"},
     {"run"},
     {"release"},
+    {"report"},
     {"cli"},
 ]
 RUNG = {room: height for height, rooms in enumerate(LADDER) for room in rooms}

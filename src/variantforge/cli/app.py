@@ -27,7 +27,7 @@ from variantforge.errors import Interrupted, UsageError, VariantforgeError
 from variantforge.redact import redacted
 
 COMMANDS = (
-    *("init", "check", "data", "plan", "apply", "lock", "show"),
+    *("init", "check", "data", "plan", "apply", "lock", "show", "report"),
     *("drift", "promote", "rollback", "retire", "import", "verify"),
     *("doctor", "schema"),
 )

@@ -135,6 +135,14 @@ class Journal:
             rows = connection.execute("SELECT key, seconds FROM steps WHERE outcome = 'done'").fetchall()
         return dict(rows)
 
+    def last_outcomes(self) -> dict[str, tuple[str, str]]:
+        """How the last try of each step ended, by key: outcome and message."""
+        if not self.path.exists():
+            return {}
+        with self._open(write=False) as connection:
+            rows = connection.execute("SELECT key, outcome, message FROM steps ORDER BY rowid").fetchall()
+        return {key: (outcome, message) for key, outcome, message in rows}
+
     def runs(self, limit: int = 20) -> list[dict[str, Any]]:
         """The last runs, newest first."""
         if not self.path.exists():

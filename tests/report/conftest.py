@@ -1,0 +1,33 @@
+"""Families with known figures, made once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.report.browser import HOW, Browser, found, started
+from tests.report.shelves import Demo, finished
+from variantforge.report import Report, gather
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """Everything of it is there. Read only."""
+    return finished(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="session")
+def told(demo: Demo) -> Report:
+    return gather(demo.plan, demo.store)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium. On a desk without one such tests are skipped; where CI is set they fail."""
+    if found() is None:
+        told = f"there is no Chromium: {HOW}"
+        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+    with started(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
