@@ -51,8 +51,10 @@ class Desk(Protocol):
     folder: Path  # relative paths in the spec start here
     at_key: str  # key path of the variant being planned: "variants.code", or ""
 
-    def pin(self, ref: Ref, *, key: str) -> Pin | None:
-        """The bytes behind a ref, pinned. When there are none, a problem at key path ``key`` and None."""
+    def pin(self, ref: Ref, *, key: str, dataset: bool = False) -> Pin | None:
+        """The bytes behind a ref, pinned. When there are none, a problem at key path ``key`` and None.
+
+        ``dataset``: on the Hub it is a dataset, also where ``key`` is not that of one."""
 
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:
         """Local files pinned as one (digest over name and content of each; ``at`` is their common folder)."""

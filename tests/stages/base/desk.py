@@ -26,7 +26,7 @@ class PlainDesk:
     steps: dict[Place, Step] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
-    def pin(self, ref: Ref, *, key: str) -> Pin | None:
+    def pin(self, ref: Ref, *, key: str, dataset: bool = False) -> Pin | None:
         try:
             return Resolver(folder=self.folder).pin(ref)
         except UsageError as error:

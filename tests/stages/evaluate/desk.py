@@ -58,7 +58,7 @@ class Table:
             stage.plan(self, name, variant)
         stage.plan(self, None, None)
 
-    def pin(self, ref: Ref, *, key: str) -> Pin | None:
+    def pin(self, ref: Ref, *, key: str, dataset: bool = False) -> Pin | None:
         raise AssertionError("nothing is pinned here")
 
     def pin_files(self, files: list[Path], *, key: str) -> Pin | None:

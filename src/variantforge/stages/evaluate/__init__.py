@@ -14,6 +14,7 @@ EVALUATORS: Registry[type[Evaluator]] = Registry(
     "evaluator",
     {
         "perplexity": "variantforge.stages.evaluate.perplexity:Perplexity",
+        "lm_eval": "variantforge.stages.evaluate.lm_eval.evaluator:LmEval",
         "parity": "variantforge.stages.evaluate.parity.evaluator:Parity",
         "format": "variantforge.stages.evaluate.format.evaluator:Format",
     },

@@ -1,0 +1,339 @@
+"""Log-likelihoods of continuations under a causal language model that reads each context once.
+
+Trees of one run are laid side by side in one row: every token sees the run's stem (as cached keys and values), the
+trunk of its own tree and what stands before it in its own branch; positions count along that way. The figures are those
+of reading every request alone, but for the order of additions. Models for which that does not hold (a state that is
+carried along, a window that is shorter than the requests, positions that are not handed in) read every request alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from variantforge.errors import EvaluateError
+from variantforge.stages.evaluate.lm_eval.prefixes import Request, Run, Tree, fitted, runs, trees
+
+if TYPE_CHECKING:
+    import torch
+
+# Tokens of one pass. As in likelihood.py: a CPU is busy with few, and attention is worked out between all of them.
+_CPU_PASS_TOKENS, _PASS_TOKENS = 512, 4096
+_LOGITS_BYTES = 256 << 20  # logits of a pass, as float32
+_CHUNK_ROWS = 256  # positions whose whole distributions are held a second time
+_CLOSE = {"float32": 1e-3}  # how near a token's log-probability must be to what reading alone gives; else _CLOSE_ENOUGH
+_CLOSE_ENOUGH = 0.25
+
+
+class Scored(NamedTuple):
+    """``logprob``: of the continuation, summed, in nats. ``greedy``: whether each of its tokens was the likeliest."""
+
+    logprob: float
+    greedy: bool
+
+
+Answered = Callable[[dict[int, Scored]], None]
+
+
+class Likelihoods:
+    """Scores requests under ``model``, which reads at most ``max_length`` tokens.
+
+    ``tell`` hears once when contexts cannot be shared. ``tokens_read`` counts what went through the model.
+    """
+
+    def __init__(self, model: Any, max_length: int, tell: Callable[[str], None] = lambda text: None) -> None:
+        self.model, self.max_length, self._tell = model, max_length, tell
+        self.tokens_read = 0
+        self._device = next(model.parameters()).device
+        self._pass_tokens = _CPU_PASS_TOKENS if self._device.type == "cpu" else _PASS_TOKENS
+        vocabulary = model.get_input_embeddings().num_embeddings
+        self._most_rows = max(1, _LOGITS_BYTES // (4 * vocabulary))
+        self._shares: bool | None = None
+
+    def score(self, requests: Sequence[Request], answered: Answered = lambda scored: None) -> list[Scored]:
+        """In the order of the requests; ``answered`` hears place -> score after every pass.
+
+        Raises EvaluateError when a log-likelihood is not finite.
+        """
+        import torch
+
+        fit = [fitted(request, self.max_length) for request in requests]
+        found: dict[int, Scored] = {}
+        with torch.inference_mode():
+            for scores in self._passes(fit):
+                for place, scored in scores.items():
+                    _check_finite(scored, fit[place])
+                found |= scores
+                answered(scores)
+        return [found[place] for place in range(len(requests))]
+
+    def _passes(self, requests: Sequence[Request]) -> Iterator[dict[int, Scored]]:
+        if not requests:
+            return
+        laid = runs(trees(requests))
+        if self._can_share(laid):
+            for run in laid:
+                yield from self._shared(run)
+        else:
+            yield from self._alone(requests)
+
+    # --- side by side -------------------------------------------------------------------------------------------
+
+    def _shared(self, run: Run) -> Iterator[dict[int, Scored]]:
+        from transformers import DynamicCache
+
+        cache = DynamicCache() if run.stem else None
+        if cache is not None:
+            self._read([list(run.stem)], past_key_values=cache, use_cache=True, keep=[])
+        for pack in self._packs(run):
+            row = _laid_out(pack, len(run.stem))
+            mask = _mask(row, len(run.stem), self.model.dtype, self._device)
+            positions = _row(row.positions, self._device)
+            told = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
+            logits = self._read([row.ids], attention_mask=mask, position_ids=positions, keep=row.asked, **told)
+            if cache is not None:
+                cache.crop(-len(row.ids))
+            yield _of_trees(pack, row, Found(logits))
+
+    def _packs(self, run: Run) -> Iterator[list[Tree]]:
+        """Trees that one pass takes: as many as fit, but at least one."""
+        pack: list[Tree] = []
+        tokens = rows = 0
+        for tree in run.trees:
+            size, asked = tree.size - len(run.stem), 1 + sum(map(len, tree.branches))
+            if pack and (tokens + size > self._pass_tokens or rows + asked > self._most_rows):
+                yield pack
+                pack, tokens, rows = [], 0, 0
+            pack.append(tree)
+            tokens, rows = tokens + size, rows + asked
+        if pack:
+            yield pack
+
+    def _read(self, ids: list[list[int]], *, keep: Sequence[int], **how: Any) -> torch.Tensor:
+        """Logits at the positions ``keep`` of the only row. [kept, vocabulary]"""
+        import torch
+
+        self.tokens_read += sum(map(len, ids))
+        at = torch.tensor(keep or [len(ids[0]) - 1], device=self._device)
+        with only(self.model.get_output_embeddings(), torch.zeros_like(at), at):
+            logits: torch.Tensor = self.model(input_ids=torch.tensor(ids, device=self._device), **how).logits
+        return logits[0]
+
+    # --- one by one ---------------------------------------------------------------------------------------------
+
+    def _alone(self, requests: Sequence[Request]) -> Iterator[dict[int, Scored]]:
+        """Every context with every continuation, those of like length together; equal inputs once."""
+        import torch
+
+        inputs: dict[tuple[int, ...], list[int]] = {}
+        for place, request in enumerate(requests):
+            inputs.setdefault((request.context + request.continuation)[:-1], []).append(place)
+        for batch in self._batches(sorted(inputs, key=lambda ids: (-len(ids), ids)), inputs, requests):
+            longest = len(batch[0])
+            ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in batch], device=self._device)
+            mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=self._device)
+            asked = [(row, place) for row, ids_of in enumerate(batch) for place in inputs[ids_of]]
+            rows, at = zip(
+                *(spot for row, place in asked for spot in _spots(row, batch[row], requests[place])), strict=True
+            )
+            self.tokens_read += ids.numel()
+            where = torch.tensor(rows, device=self._device), torch.tensor(at, device=self._device)
+            with only(self.model.get_output_embeddings(), *where):
+                logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
+            found, start = Found(logits), 0
+            scores: dict[int, Scored] = {}
+            for _, place in asked:
+                continuation = requests[place].continuation
+                lines = list(range(start, start + len(continuation)))
+                scores[place], start = found.score(lines, continuation), start + len(continuation)
+            yield scores
+
+    def _batches(
+        self,
+        ordered: Sequence[tuple[int, ...]],
+        inputs: dict[tuple[int, ...], list[int]],
+        requests: Sequence[Request],
+    ) -> Iterator[list[tuple[int, ...]]]:
+        batch: list[tuple[int, ...]] = []
+        rows = 0
+        for ids in ordered:
+            asked = sum(len(requests[place].continuation) for place in inputs[ids])
+            if batch and ((len(batch) + 1) * len(batch[0]) > self._pass_tokens or rows + asked > self._most_rows):
+                yield batch
+                batch, rows = [], 0
+            batch.append(ids)
+            rows += asked
+        if batch:
+            yield batch
+
+    # --- which of the two ---------------------------------------------------------------------------------------
+
+    def _can_share(self, laid: Sequence[Run]) -> bool:
+        """Whether this model reads trees as it reads requests alone: by its kind, and as tried on the smallest."""
+        if all(not run.stem and len(tree.branches) == 1 for run in laid for tree in run.trees):
+            return self._fits(laid) and self._shares is not False  # nothing is shared, but nothing is padded either
+        if self._shares is None and self._fits(laid):
+            self._shares = self._tried(laid)
+            if not self._shares:
+                self._tell("this model reads every context anew for each continuation: it cannot be shared")
+        return bool(self._shares) and self._fits(laid)
+
+    def _fits(self, laid: Sequence[Run]) -> bool:
+        window = narrowest_window(self.model.config)
+        longest = max(len(tree.trunk) + max(map(len, tree.branches)) for run in laid for tree in run.trees)
+        return window is not None and longest <= window
+
+    def _tried(self, laid: Sequence[Run]) -> bool:
+        """Scores two trees both ways. A model that takes no such mask or cache says so, or gives other figures."""
+        run = min(laid, key=lambda run: (not run.stem, len(run.trees) < 2, run.trees[0].size))
+        few = Run(run.stem, [_with_few(tree) for tree in sorted(run.trees, key=lambda tree: tree.size)[:2]])
+        asked = [(place, Request(tree.trunk, told)) for tree in few.trees for place, _, told in tree.asked]
+        try:
+            together = {place: one for scores in self._shared(few) for place, one in scores.items()}
+        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError):
+            return False
+        alone = {at: one for scores in self._alone([told for _, told in asked]) for at, one in scores.items()}
+        close = _CLOSE.get(str(self.model.dtype).removeprefix("torch."), _CLOSE_ENOUGH)
+        return all(
+            abs(together[place].logprob - alone[at].logprob) <= close * len(told.continuation)
+            for at, (place, told) in enumerate(asked)
+        )
+
+
+def narrowest_window(config: Any) -> float | None:
+    """How many tokens every layer sees at least; None when some layer is no attention over keys and values."""
+    config = config.get_text_config(decoder=True)
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds - {"full_attention", "sliding_attention"}:
+        return None
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in kinds or (getattr(config, "layer_types", None) is None and window)
+    if slides and getattr(config, "use_sliding_window", True) is not False:
+        return float(window) if window else None
+    return float("inf")
+
+
+def _with_few(tree: Tree) -> Tree:
+    kept = tree.asked[:3]
+    used = list(dict.fromkeys(branch for _, branch, _ in kept))
+    return Tree(
+        tree.trunk,
+        [tree.branches[branch] for branch in used],
+        [(place, used.index(branch), told) for place, branch, told in kept],
+    )
+
+
+@contextmanager
+def only(head: torch.nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+    """The output head is handed the hidden states of the chosen positions, [1, chosen, width], and no others."""
+    hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][rows, positions].unsqueeze(0),))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+# --- one row of trees -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """Trees side by side. For each token: its id, its position, its tree, and its branch (-1: the trunk).
+
+    ``asked``: where predictions are wanted. ``ends``: for each tree, and each of its branches, where in ``asked`` the
+    prediction after the trunk and those after the branch's tokens stand.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    tree: list[int] = field(default_factory=list)
+    branch: list[int] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+    lines: list[list[list[int]]] = field(default_factory=list)
+
+    def add(self, tokens: Sequence[int], first: int, tree: int, branch: int) -> None:
+        self.ids += tokens
+        self.positions += range(first, first + len(tokens))
+        self.tree += [tree] * len(tokens)
+        self.branch += [branch] * len(tokens)
+
+
+def _laid_out(pack: Sequence[Tree], stem: int) -> Row:
+    row = Row()
+    for number, tree in enumerate(pack):
+        row.add(tree.trunk[stem:], stem, number, -1)
+        after_trunk = len(row.asked)
+        row.asked.append(len(row.ids) - 1)
+        lines = []
+        for place, branch in enumerate(tree.branches):
+            lines.append([after_trunk, *range(len(row.asked), len(row.asked) + len(branch))])
+            row.asked += range(len(row.ids), len(row.ids) + len(branch))
+            row.add(branch, len(tree.trunk), number, place)
+        row.lines.append(lines)
+    return row
+
+
+def _row(values: Sequence[int], device: Any) -> torch.Tensor:
+    import torch
+
+    return torch.tensor([values], device=device)
+
+
+def _mask(row: Row, stem: int, dtype: torch.dtype, device: Any) -> torch.Tensor:
+    """What is added to attention scores: 0 where a token sees another, else as good as -inf. [1, 1, row, stem + row]"""
+    import torch
+
+    tree, branch = torch.tensor(row.tree, device=device), torch.tensor(row.branch, device=device)
+    order = torch.arange(len(row.ids), device=device)
+    sees = (tree[:, None] == tree) & (order <= order[:, None]) & ((branch == -1) | (branch[:, None] == branch))
+    sees = torch.cat([torch.ones(len(row.ids), stem, dtype=torch.bool, device=device), sees], dim=1)
+    mask = torch.zeros(sees.shape, dtype=dtype, device=device)
+    return mask.masked_fill(~sees, torch.finfo(dtype).min)[None, None]
+
+
+def _of_trees(pack: Sequence[Tree], row: Row, found: Found) -> dict[int, Scored]:
+    return {
+        place: found.score(lines[branch], continuation)
+        for tree, lines in zip(pack, row.lines, strict=True)
+        for place, branch, continuation in tree.asked
+    }
+
+
+def _spots(row: int, ids: Sequence[int], request: Request) -> Iterator[tuple[int, int]]:
+    """Where in a batch the tokens of a continuation are predicted."""
+    first = len(ids) - len(request.continuation)
+    return ((row, at) for at in range(first, len(ids)))
+
+
+# --- from logits to scores --------------------------------------------------------------------------------------
+
+
+class Found:
+    """Log-probabilities at positions, and the likeliest token of each."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        import torch
+
+        self._logits = logits
+        self._norms = torch.cat([chunk.float().logsumexp(-1) for chunk in logits.split(_CHUNK_ROWS)])
+        self._favourites = logits.argmax(-1).tolist()
+
+    def score(self, lines: Sequence[int], continuation: Sequence[int]) -> Scored:
+        chosen = self._logits[list(lines), list(continuation)].float() - self._norms[list(lines)]
+        favourites = self._favourites
+        greedy = all(favourites[line] == token for line, token in zip(lines, continuation, strict=True))
+        return Scored(float(chosen.double().sum()), greedy)
+
+
+def _check_finite(scored: Scored, request: Request) -> None:
+    if isfinite(scored.logprob):
+        return
+    raise EvaluateError(
+        f"a log-likelihood is not a finite number: {scored.logprob}",
+        why=f"Of {len(request.continuation)} tokens after {len(request.context)}. "
+        "Weights that are NaN or infinite do this.",
+        next="look at the loss in the training's events.jsonl; lower learning_rate, or quantize less",
+    )
