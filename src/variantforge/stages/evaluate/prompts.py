@@ -37,6 +37,11 @@ class Item:
     def text(self) -> str:
         return "\n".join(str(message.get("content") or "") for message in self.messages)
 
+    @property
+    def hash(self) -> str:
+        """Of what is asked, whatever its id."""
+        return row_id({"messages": [dict(message) for message in self.messages]})
+
 
 Check = Callable[[Item], str]  # what is wrong with an item, '' for nothing
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from pydantic import ValidationError
 
@@ -21,9 +21,10 @@ from variantforge.spec.complaints import sentence_of
 from variantforge.spec.family import EvaluatorSpec, FamilySpec, Section, VariantSpec
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.again import in_other_batches
+from variantforge.stages.evaluate.judges.planning import Appointed, appoint
 from variantforge.stages.evaluate.metric import BASE, MERGED, Metric
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
-from variantforge.stages.evaluate.suites import HasPins, HasTasks
+from variantforge.stages.evaluate.suites import HasJudge, HasPins, HasTasks
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 
@@ -53,7 +54,7 @@ class Evaluator(Protocol):
 
     ``METRICS`` is known without importing torch. ``heavy`` evaluators import it when they measure. One that reads
     files of the user's also has ``pins`` (see ``HasPins``), one that asks a fixed suite ``suite_texts``, one whose
-    metrics stand in such files ``metrics_in`` (see ``HasTasks``).
+    metrics stand in such files ``metrics_in`` (see ``HasTasks``), one that asks another model ``judge``.
     """
 
     Params: type[Section]
@@ -134,15 +135,17 @@ class Evaluate:
             return
         for title in desk.family.evaluate:
             asked = desk.once(_evaluation, title, desk.folder)
-            pins = _pins(desk, title, asked)
-            if asked is None or pins is None:
+            pins, judge = _pins(desk, title, asked), _judge(desk, title, asked)
+            if asked is None or pins is None or judge is None:
                 continue
+            judged_by = {role: step.key for role, step in judge.inputs.items()}
             for subject in subjects(variant):
                 method, identity, needs = desk.once(_asked_of, title, subject)
                 inputs = _inputs(desk, name, subject, needs)
                 measured = desk.once(_is_measured, title, desk.folder, subject)
                 if inputs and measured:
-                    step = Step(self.name, self.version, method, identity, inputs, pins)
+                    inputs |= judged_by
+                    step = Step(self.name, self.version, method, identity, inputs, {**pins, **judge.pins}, judge.hints)
                     desk.add(Place(self.name, name, f"{title}:{subject}"), step)
 
     def do(self, context: StepContext) -> None:
@@ -197,6 +200,13 @@ def _pins(desk: Desk, title: str, asked: Evaluation | None) -> Mapping[str, Pin]
     return asked.evaluator.pins(desk, asked.params, f"evaluate.{title}")
 
 
+def _judge(desk: Desk, title: str, asked: Evaluation | None) -> Appointed | None:
+    """The model that is asked about answers; None after a problem."""
+    if asked is None or not isinstance(asked.evaluator, HasJudge):
+        return Appointed()
+    return appoint(desk, asked.evaluator.judge(asked.params), title)
+
+
 def _asked_of(family: FamilySpec, title: str, subject: str) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """The method, parameters and needs of a step of an evaluation that can be done."""
     asked = evaluation(family.evaluate[title])
@@ -233,14 +243,28 @@ def _tell_problems(desk: Desk) -> None:
 
 
 def _told(error: ValidationError, form: type[Section]) -> Iterator[tuple[str, str]]:
-    """pydantic's complaints as ``key, sentence``."""
-    for detail in error.errors(include_url=False):
-        key = ".".join(map(str, detail["loc"]))
+    """pydantic's complaints as ``key, sentence``. A key that is missing beside an unknown one is not told: it is meant
+    there."""
+    details = error.errors(include_url=False)
+    strange = {detail["loc"][:-1] for detail in details if detail["type"] == "extra_forbidden"}
+    for detail in details:
+        key, last = ".".join(map(str, detail["loc"])), str(detail["loc"][-1] if detail["loc"] else "")
+        fields = _section(form, detail).model_fields
         if detail["type"] == "extra_forbidden":
-            known = list(form.model_fields)
-            yield key, f"unknown key.{near(key, known) or ' Known: ' + ', '.join(known) + '.'}"
-        else:
+            yield key, f"unknown key.{near(last, list(fields)) or ' Known: ' + ', '.join(fields) + '.'}"
+        elif detail["type"] != "missing":
             yield key, sentence_of(detail)
+        elif detail["loc"][:-1] not in strange:
+            yield key, f"missing: {fields[last].description}"
+
+
+def _section(form: type[Section], detail: Any) -> type[Section]:
+    """The section that a complaint is about: ``judge.modle`` is about that of ``judge``."""
+    for part in detail["loc"][:-1]:
+        annotation = form.model_fields[str(part)].annotation
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        form = next((kind for kind in kinds if issubclass(kind, Section)), form)
+    return form
 
 
 def _measure(evaluator: Evaluator, context: StepContext) -> Measured:

@@ -53,7 +53,7 @@ def ask(context: StepContext, judge: JudgeSpec, asked: Sequence[Messages]) -> li
     return [str((kept.get(question.key) or {})["content"]) for question in questions]
 
 
-def refuse_unclear(judge: JudgeSpec, answers: Sequence[str], unread: Sequence[int], key: str) -> None:
+def refuse_unclear(judge: JudgeSpec, answers: Sequence[str], unread: Sequence[int]) -> None:
     """Raises JudgeUnclear when more of the ``answers`` cannot be read than the judge is allowed."""
     if len(unread) <= judge.unparsed_at_most * len(answers):
         return
@@ -61,8 +61,8 @@ def refuse_unclear(judge: JudgeSpec, answers: Sequence[str], unread: Sequence[in
     raise JudgeUnclear(
         f"{len(unread):,} of {len(answers):,} judgements hold no verdict that can be read",
         why=f"At most {judge.unparsed_at_most:.0%} may. One of them ends: {example!r}",
-        next=f"ask a stronger judge, raise {key}.max_tokens ({judge.max_tokens}) if they are cut off, "
-        f"or, if you can live with it, {key}.unparsed_at_most",
+        next=f"ask a stronger judge, raise judge.max_tokens ({judge.max_tokens}) if they are cut off, "
+        "or, if you can live with it, judge.unparsed_at_most",
     )
 
 
