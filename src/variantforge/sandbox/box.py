@@ -25,6 +25,7 @@ from variantforge.sandbox.limits import Limits
 from variantforge.sandbox.values import NotAValue, decode_line
 
 _CHUNK = 65536
+TIMEOUT, DIED = "timeout", "died"
 _KILL_S = 10.0  # a killed namespace that lives on for longer is a broken kernel
 
 
@@ -42,6 +43,7 @@ class Box:
         self.limits, self.deadline = limits, deadline or time.monotonic() + limits.seconds
         self._selector = selectors.DefaultSelector()
         self._process, self._requests, self._replies, self._info = _start(role, limits, stdin)
+        self._greeted = False
         os.set_blocking(self._requests, False)
         self._ending = os.pidfd_open(self._process.pid)
         assert self._process.stdout
@@ -79,22 +81,36 @@ class Box:
                     self._pump()
             except BrokenPipeError:
                 self.finish()  # its last words
-                raise Ended("died") from None
+                raise self._death() from None
 
     def receive(self) -> dict[str, Any]:
-        """The next line that comes out. Raises Ended."""
-        taken = self._taken[self._replies]
-        while (end := taken.find(b"\n")) < 0:
-            if not self._pump() and b"\n" not in taken:  # a short run may end before its reply is read
-                raise Ended("died")
-        line = bytes(taken[:end])
-        del taken[: end + 1]
-        if end > self.limits.reply_kb * 1000:
+        """The next line that comes out. Raises Ended; SandboxMissing when it never began."""
+        if not self._greeted:
+            self._line()
+            self._greeted = True
+        line = self._line()
+        if len(line) > self.limits.reply_kb * 1000:
             raise Ended("too large a result")
         try:
             return decode_line(line)
         except NotAValue:
             raise Ended("forged reply") from None
+
+    def _line(self) -> bytes:
+        taken = self._taken[self._replies]
+        while (end := taken.find(b"\n")) < 0:
+            if not self._pump() and b"\n" not in taken:  # a short run may end before its reply is read
+                raise self._death()
+        line = bytes(taken[:end])
+        del taken[: end + 1]
+        return line
+
+    def _death(self) -> Ended:
+        """Why nothing comes any more. One that ends before its greeting, so before there was any generated code in it,
+        is no verdict on that code: raises SandboxMissing."""
+        if self._greeted or self._taken[self._replies]:
+            return Ended(DIED)
+        raise bubblewrap.does_not_start(self.complaint)
 
     def finish(self) -> tuple[int, bytes]:
         """Waits for the end: (exit status, standard output). Raises Ended."""
@@ -115,7 +131,7 @@ class Box:
         left = self.deadline - time.monotonic()
         events = self._selector.select(left) if left > 0 else []
         if not events:
-            raise Ended("timeout")
+            raise Ended(TIMEOUT)
         ready = {key.fd for key, _ in events}
         for descriptor in ready & self._taken.keys():
             self._take(descriptor)

@@ -53,6 +53,12 @@ def missing(why: str, next: str) -> SandboxMissing:
     return SandboxMissing("generated code cannot be run safely on this machine, so it is not run", why=why, next=next)
 
 
+def does_not_start(said: str) -> SandboxMissing:
+    """``said``: by bubblewrap, or by the system, as it ended."""
+    old = "unknown option" in said.lower()
+    return missing(said or "a sandbox ended before it began", INSTALL if old else USER_NAMESPACES)
+
+
 def _readable(path: Path) -> bool:
     """Root drops to a user who owns nothing, and must be let in by everybody's bits; others stay who they are."""
     if os.geteuid() != 0:

@@ -84,9 +84,7 @@ def _starts() -> None:
         try:
             box.ask("program", "")
         except Ended as end:
-            said = box.complaint or str(end)
-            old = "unknown option" in said.lower()
-            raise bubblewrap.missing(said, bubblewrap.INSTALL if old else bubblewrap.USER_NAMESPACES) from None
+            raise bubblewrap.does_not_start(box.complaint or str(end)) from None
 
 
 @contextlib.contextmanager

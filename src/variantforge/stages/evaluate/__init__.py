@@ -17,7 +17,7 @@ EVALUATORS: Registry[type[Evaluator]] = Registry(
         "lm_eval": "variantforge.stages.evaluate.lm_eval.evaluator:LmEval",
         "parity": "variantforge.stages.evaluate.parity.evaluator:Parity",
         "format": "variantforge.stages.evaluate.format.evaluator:Format",
-        "arena": "variantforge.stages.evaluate.arena.evaluator:Arena",
+        "code": "variantforge.stages.evaluate.code.evaluator:Code",
     },
 )
 
