@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.cli.toys import Toy, family_text
+from tests.report.shelves import Demo, shared
 from variantforge.cli.app import main
 from variantforge.stages import PIPELINE, STAGES
 
@@ -37,6 +38,12 @@ def vf(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
         return Ended(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A family of which everything is made. Read only."""
+    return shared(tmp_path_factory)
 
 
 @pytest.fixture

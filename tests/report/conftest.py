@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.report.browser import HOW, Browser, found, started
-from tests.report.shelves import Demo, finished
+from tests.report.shelves import Demo, shared
 from variantforge.report import Report, gather
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """Everything of it is there. Read only."""
-    return finished(tmp_path_factory.mktemp("demo"))
+    return shared(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from variantforge.plan.build import build_plan
 from variantforge.plan.pin import Resolver
 from variantforge.plan.plan import Plan
@@ -108,6 +110,16 @@ def finished(folder: Path) -> Demo:
     run = journal.start(demo.family.family)
     journal.end(run, "done")
     return demo
+
+
+_SHARED: list[Demo] = []
+
+
+def shared(factory: pytest.TempPathFactory) -> Demo:
+    """The finished family that all tests of a session read."""
+    if not _SHARED:
+        _SHARED.append(finished(factory.mktemp("demo")))
+    return _SHARED[0]
 
 
 def make(demo: Demo, place: Place) -> None:

@@ -27,7 +27,7 @@ from variantforge.errors import Interrupted, UsageError, VariantforgeError
 from variantforge.redact import redacted
 
 COMMANDS = (
-    *("init", "check", "data", "plan", "apply", "lock", "show", "report"),
+    *("init", "check", "data", "plan", "apply", "lock", "show", "report", "compare"),
     *("drift", "promote", "rollback", "retire", "import", "verify"),
     *("doctor", "schema"),
 )

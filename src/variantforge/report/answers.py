@@ -10,9 +10,11 @@ from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.evaluate.metric import BASE, MERGED
 from variantforge.stages.evaluate.stage import metric_of, subjects
+from variantforge.step import Artifact
 
 MOST_ITEMS, MOST_SUBJECTS = 6, 4
 MOST_LETTERS, MOST_OF_PROMPT = 1200, 800
+OPPONENT = "its opponent"  # of an arena: what it was judged beside
 PROMPTS = ("prompt", "question", "messages")  # where an evaluator keeps what was asked, if it does
 
 Rows = Mapping[str, Mapping[str, Any]]  # id -> row
@@ -62,31 +64,36 @@ def _shown(answered: Sequence[str]) -> list[str]:
     return [*first, *(subject for subject in answered if subject not in first)][:MOST_SUBJECTS]
 
 
-def _columns(shelf: Shelf, variant: str, title: str, answered: Sequence[str]) -> tuple[str, ...]:
-    """The columns of rows that metrics sum."""
-    found: dict[str, None] = {}
-    for subject in answered:
-        if artifact := shelf.artifact("evaluate", variant, f"{title}:{subject}"):
-            method = shelf.plan.steps[artifact.key].method
-            metrics = (shelf.facts(artifact) or {}).get("metrics", {})
-            found |= {metric_of(method, artifact, name).total: None for name in metrics}
-    return tuple(found)
+def _columns(shelf: Shelf, variant: str, title: str, answered: Sequence[str]) -> list[str]:
+    """The columns of rows of any subject that metrics sum."""
+    artifacts = [shelf.artifact("evaluate", variant, f"{title}:{subject}") for subject in answered]
+    return list(dict.fromkeys(column for it in artifacts if it for column in columns_of(shelf, it)))
 
 
-def _marks(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, float]:
+def columns_of(shelf: Shelf, artifact: Artifact) -> list[str]:
+    """The columns of its rows that metrics sum."""
+    method = shelf.plan.steps[artifact.key].method
+    return [metric_of(method, artifact, name).total for name in (shelf.facts(artifact) or {}).get("metrics", {})]
+
+
+def marks_of(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, float]:
     return {name: float(row[name]) for name in columns if isinstance(row.get(name), int | float)}
 
 
 def _differ(answered: Mapping[str, Rows], id: str, columns: Sequence[str]) -> bool:
-    marks = [_marks(rows[id], columns) for rows in answered.values() if id in rows]
+    marks = [marks_of(rows[id], columns) for rows in answered.values() if id in rows]
     return any(one != marks[0] for one in marks)
 
 
 def _asked(id: str, answered: Mapping[str, Rows], columns: Sequence[str]) -> Asked:
     rows = {subject: found[id] for subject, found in answered.items() if id in found}
     prompt = next((text for row in rows.values() if (text := prompt_of(row))), "")
-    answers = [
-        Answer(subject, row["answer"][:MOST_LETTERS], max(0, len(row["answer"]) - MOST_LETTERS), _marks(row, columns))
-        for subject, row in rows.items()
-    ]
+    answers = [_answer(subject, row["answer"], row, columns) for subject, row in rows.items()]
+    if isinstance(other := next(iter(rows.values()), {}).get("other"), str):
+        answers.append(_answer(OPPONENT, other, {}, columns))
     return Asked(id, prompt[:MOST_OF_PROMPT], max(0, len(prompt) - MOST_OF_PROMPT), answers)
+
+
+def _answer(subject: str, text: str, row: Mapping[str, Any], columns: Sequence[str]) -> Answer:
+    verdict = ": ".join(str(row[name]) for name in ("verdict", "reason") if row.get(name))
+    return Answer(subject, text[:MOST_LETTERS], max(0, len(text) - MOST_LETTERS), marks_of(row, columns), verdict[:200])

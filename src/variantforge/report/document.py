@@ -131,6 +131,7 @@ class Answer:
     text: str
     cut: int  # characters left out
     marks: dict[str, float]  # the columns of the row that metrics sum
+    verdict: str = ""  # what the evaluator said of it in words, where it keeps that
 
 
 @dataclass(frozen=True)
