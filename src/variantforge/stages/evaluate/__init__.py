@@ -18,6 +18,7 @@ EVALUATORS: Registry[type[Evaluator]] = Registry(
         "parity": "variantforge.stages.evaluate.parity.evaluator:Parity",
         "format": "variantforge.stages.evaluate.format.evaluator:Format",
         "code": "variantforge.stages.evaluate.code.evaluator:Code",
+        "speed": "variantforge.stages.evaluate.speed.evaluator:Speed",
     },
 )
 
