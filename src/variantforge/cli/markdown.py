@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from variantforge.cli.output import Output
+from variantforge.cli.power import demand_of
 from variantforge.cli.words import counted, duration, size
 
 _MOST = 60  # rows of one table: a summary is read by people
@@ -25,7 +26,7 @@ def write_markdown(out: Output, text: str) -> None:
 
 def plan_markdown(document: Mapping[str, Any]) -> str:
     """The document of ``vf plan --json``, for people who read a pull request."""
-    return "\n".join([*_steps(document), *_estimates(document), *_hub(document.get("hub")), ""])
+    return "\n".join([*_steps(document), *_estimates(document), *_gates(document), *_hub(document.get("hub")), ""])
 
 
 def _steps(document: Mapping[str, Any]) -> Iterator[str]:
@@ -51,6 +52,12 @@ def _estimates(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"**Warning:** {_cell(warning)}."
     if refusal := document.get("error"):
         yield f"**Refused:** {_cell(refusal['what'])}"
+
+
+def _gates(document: Mapping[str, Any]) -> Iterator[str]:
+    """What the gates can see at their sample size."""
+    rows = [(demand_of(it), str(len(it["files"])), ". ".join(it["told"])) for it in document.get("gates", ())]
+    yield from _table(("gate", "files", "what it can see, 80 times of 100"), rows)
 
 
 def _memory(estimate: Mapping[str, Any]) -> str:

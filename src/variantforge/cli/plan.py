@@ -27,6 +27,7 @@ from variantforge.cli.options import (
     recall_family,
 )
 from variantforge.cli.output import Cell, Output, error_document
+from variantforge.cli.power import outlooks_of, power_document, write_power
 from variantforge.cli.words import counted
 from variantforge.errors import UsageError
 
@@ -81,7 +82,7 @@ def plan(
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
     estimates, refusal = estimated(opened, decisions)
-    mixes = _mixes(opened, decisions)
+    mixes, power = _mixes(opened, decisions), outlooks_of(opened, decisions, used)
     whole = until is None and not only
     hub = look_at_hub(opened, decisions, out, whole=whole, offline=offline) if isinstance(opened, Opened) else None
     changes = any(decision.word == "run" for decision in decisions.values()) or bool(hub and hub.writes)
@@ -90,11 +91,13 @@ def plan(
         told = {**document(opened, decisions), "estimates": estimates and estimates_document(opened.plan, estimates)}
         told |= {name: part.document for name, part in parts.items() if part}
         told |= {"mixes": mixes_document(opened.plan, mixes)} if mixes else {}
+        told |= {"gates": power_document(power)} if power else {}
         told |= {"error": error_document(refusal)} if refusal else {}
         out.json(told) if as_json else write_markdown(out, plan_markdown(told))
     else:
         write(out, opened.plan, decisions, everything)
         write_mixes(out, opened.plan, mixes)
+        write_power(out, power)
         if estimates:
             write_estimates(out, opened.plan, estimates)
         write_lock_state(out, lock, file)

@@ -92,6 +92,11 @@ def is_wild(pattern: str) -> bool:
     return any(sign in pattern for sign in _WILD)
 
 
-def _specific(pattern: str) -> tuple[bool, int, str]:
-    """Names before wildcards, and of those, the one that says more; the rest is for the order to be the same."""
-    return not is_wild(pattern), sum(sign not in _WILD for sign in pattern), pattern
+def _specific(pattern: str) -> tuple[bool, int, int, str]:
+    """Names before wildcards; of those, the one that says more of the type, then of the method; the rest is for the
+    order to be the same."""
+    return not is_wild(pattern), _letters(pattern.partition(":")[2] or pattern), _letters(pattern), pattern
+
+
+def _letters(pattern: str) -> int:
+    return sum(sign not in _WILD for sign in pattern)
