@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory_step import measured, step_of
+from benchmarks.memory_step import longest_of, measured, step_of
 
 from variantforge.fsops import write_json, write_text
 from variantforge.plan.estimate.machine import Machine, this_machine
@@ -52,6 +52,7 @@ def decoder(kind: str, hidden: int, inner: int, layers: int, heads: int, kv: int
 
 
 LLAMA = decoder("llama", 512, 1536, 4, 8, 4, 49152)
+DEEPER = decoder("llama", 512, 1536, 8, 8, 4, 49152)
 SMOL = decoder("llama", 576, 1536, 30, 9, 3, 49152)
 DEEP = decoder("llama", 512, 1536, 8, 8, 8, 2048)
 QWEN2 = decoder("qwen2", 768, 2048, 4, 12, 2, 8192)
@@ -62,7 +63,9 @@ MOE = decoder("qwen3_moe", 384, 1024, 3, 8, 4, 2048, head_dim=64, moe_intermedia
 
 
 def case(model: Case, rows: int, length: int, **more: Any) -> Case:
-    given = {name: more.pop(name) for name in ("adapter", "attention", "method") if name in more}
+    given = {name: more.pop(name) for name in ("adapter", "attention", "method", "teacher", "answers") if name in more}
+    if given.get("method") == "distill":  # which has no max_length: an answer of so many tokens
+        return {"model": model, **given, "args": {"per_device_train_batch_size": rows, "max_completion_length": length}}
     return {"model": model, **given, "args": {"per_device_train_batch_size": rows, "max_length": length, **more}}
 
 
@@ -85,12 +88,19 @@ CASES: dict[str, Case] = {
     "qwen3 lora, eager attention": case(QWEN3, 1, 384, attention="eager"),
     "mistral lora, untied": case(MISTRAL, 3, 128),
     "mixture of experts, lora": case(MOE, 2, 128),
+    "dpo, lora": case(LLAMA, 2, 192, method="dpo"),
+    "dpo, full": case(LLAMA, 1, 128, method="dpo", adapter={"type": "full"}),
+    "kto, lora": case(LLAMA, 4, 128, method="kto"),
+    "orpo, lora": case(LLAMA, 2, 128, method="orpo"),
+    "distill on rows, lora": case(LLAMA, 2, 160, method="distill", teacher=DEEPER, answers="rows"),
+    "distill on its own answers, full": case(LLAMA, 4, 64, method="distill", teacher=DEEPER, adapter={"type": "full"}),
 }  # fmt: skip
 
 
 def predict(one: Case, machine: Machine) -> Memory:
-    step = step_of(one)
-    return memory_of(shape_of_config(one["model"]), recipe_of(step, machine, attention=one.get("attention", "sdpa")))
+    recipe = recipe_of(step_of(one), machine, longest_of(one), one.get("attention", "sdpa"))
+    teacher = shape_of_config(one["teacher"]) if "teacher" in one else None
+    return memory_of(shape_of_config(one["model"]), recipe, teacher)
 
 
 def compare(name: str, machine: Machine, measured: Mapping[str, int]) -> dict[str, Any]:
@@ -99,6 +109,7 @@ def compare(name: str, machine: Machine, measured: Mapping[str, int]) -> dict[st
         "case": CASES[name],
         "parameters": shape_of_config(CASES[name]["model"]).parameters,
         "moment": memory.moment,
+        "rough": memory.rough,
         "terms": {term: round(size) for term, size in memory.moments[memory.moment].items() if size},
         "predicted": {"tensors": memory.tensors, "process": memory.peak},
         "measured": measured,
@@ -122,17 +133,14 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def errors(result: Mapping[str, Any], what: str) -> list[float]:
-    """How far off each prediction was; the process of a mixture of experts is only ever called rough."""
-    cases = [
-        one for one in result["cases"].values() if what == "tensors" or not one["case"]["model"].get("num_experts")
-    ]
-    return [abs(one["error"][what]) for one in cases]
+    """How far off each prediction was; processes that the plan itself calls rough are left out."""
+    return [abs(one["error"][what]) for one in result["cases"].values() if what == "tensors" or not one["rough"]]
 
 
 def summary(result: Mapping[str, Any]) -> str:
     worst = {what: max(errors(result, what)) for what in ("tensors", "process")}
     return f"{len(result['cases'])} trainings; largest error {worst['tensors']:.1%} of tensors, " \
-           f"{worst['process']:.1%} of the process (without experts)."  # fmt: skip
+           f"{worst['process']:.1%} of the process (without those called rough)."  # fmt: skip
 
 
 def machine_document(machine: Machine) -> dict[str, Any]:
@@ -165,9 +173,7 @@ def write_results(peaks: Mapping[str, Mapping[str, int]], machine: Machine) -> d
     cases = {name: compare(name, machine, peaks[name]) for name in CASES if name in peaks}
     slack = 1 + SLACK[machine.device]
     beside = [
-        one["measured"]["process"] - slack * one["measured"]["tensors"]
-        for one in cases.values()
-        if not one["case"]["model"].get("num_experts")
+        one["measured"]["process"] - slack * one["measured"]["tensors"] for one in cases.values() if not one["rough"]
     ]
     result = {
         "machine": machine_document(machine),

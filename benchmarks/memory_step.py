@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 ROWS = 24
+PAIRS = ("dpo", "kto", "orpo")
+_AROUND_ANSWER = 24  # tokens of a question and of the template around both
 WHOLE_VOCABULARY = 49152  # SmolLM2's
 _WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "runs", "into", "green", "woods", "before")
 Case = Mapping[str, Any]
@@ -32,6 +34,8 @@ def measured(case: Case) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         forked(lambda: build(case, root / "base"))  # building a model must leave no trace in what is measured
+        if teacher := case.get("teacher"):
+            forked(lambda: build({"model": teacher}, root / "teacher"))
         write_rows(case, root / "data")
         told: dict[str, int] = forked(lambda: train(case, root))
     return told
@@ -99,20 +103,43 @@ def tokenizer_of(case: Case) -> Any:
 
 
 def write_rows(case: Case, folder: Path) -> None:
-    """Texts of nearly one length: every second one is cut at ``max_length``, the others fill 80 to 97 % of it."""
+    """Rows of nearly one length: of texts, every second one is cut at ``max_length``; all fill 80 % of it or more."""
     from variantforge.stages import rows
 
-    dice, length = random.Random(0), case["args"]["max_length"]
-    letters = case["model"]["vocab_size"] < WHOLE_VOCABULARY  # a token is a letter there, and a word here
+    dice, pairs = random.Random(0), case.get("method", "sft") in PAIRS
+    length = case["args"].get("max_length") or case["args"]["max_completion_length"]
+    if case.get("method"):
+        length -= _AROUND_ANSWER  # an answer that is cut would lose its end, which is what is learned
     made = []
     for number in range(ROWS):
-        wanted = length * (1.2 if number % 2 else dice.uniform(0.8, 0.97))
-        words: list[str] = []
-        while (len(" ".join(words)) if letters else len(words)) < wanted:
-            words.append(dice.choice(_WORDS))
-        made.append(rows.make_row("words", {"text": " ".join(words)}))
+        cut = number % 2 and "method" not in case
+        answers = [_words(case, dice, length * (1.2 if cut else dice.uniform(0.8, 0.97))) for _ in range(1 + pairs)]
+        made.append(rows.make_row("words", _content(case, f"Tell {number}.", answers)))
     folder.mkdir()
-    rows.write_rows(folder / "train.jsonl", made)
+    rows.write_rows(folder / rows.TRAIN, made)
+    rows.write_rows(folder / rows.HELDOUT, [])
+
+
+def _words(case: Case, dice: random.Random, wanted: float) -> str:
+    letters = case["model"]["vocab_size"] < WHOLE_VOCABULARY  # a token is a letter there, and a word here
+    words: list[str] = []
+    while (len(" ".join(words)) if letters else len(words)) < wanted:
+        words.append(dice.choice(_WORDS))
+    return " ".join(words)
+
+
+def _content(case: Case, question: str, answers: list[str]) -> dict[str, Any]:
+    """A row of the kind that the method takes."""
+    asked, said = [{"role": "user", "content": question}], [[{"role": "assistant", "content": one}] for one in answers]
+    if len(said) == 2:
+        return {"prompt": asked, "chosen": said[0], "rejected": said[1]}
+    return {"messages": [*asked, *said[0]]} if "method" in case else {"text": answers[0]}
+
+
+def longest_of(case: Case) -> int | None:
+    """A bound on the tokens of its rows, where no argument is one."""
+    limit = case["args"].get("max_completion_length")
+    return limit + _AROUND_ANSWER if limit else None
 
 
 def train(case: Case, root: Path) -> dict[str, int]:
@@ -124,7 +151,7 @@ def train(case: Case, root: Path) -> dict[str, int]:
 
     if case.get("attention") == "eager":
         _load_eager()
-    inputs = {"base": Artifact("base", root / "base"), "data": Artifact("data", root / "data")}
+    inputs = {role: Artifact(role, root / role) for role in ("base", "data", "teacher") if (root / role).exists()}
     for name in ("out", "scratch"):
         (root / name).mkdir()
     context = StepContext(step=step_of(case), inputs=inputs, out=root / "out", scratch=root / "scratch")
@@ -143,6 +170,7 @@ def step_of(case: Case) -> Any:
 
     args = {"max_steps": 2, "gradient_accumulation_steps": 1, **case["args"]}
     params = {"adapter": case.get("adapter", {}), "args": args, "recipe": 1}
+    params |= {"answers": case["answers"]} if "answers" in case else {}
     return Step("train", 1, case.get("method", "sft"), params)
 
 

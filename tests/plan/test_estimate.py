@@ -55,6 +55,18 @@ variants:
 publish: {{path: ./published}}
 """
 
+DISTILLED = """\
+family: sized
+base: {model: ./base, license: apache-2.0}
+datasets: {chat: {path: ./chat.jsonl, format: prompt_completion}}
+variants:
+  small:
+    kind: domain
+    data: {mix: {chat: 1}}
+    train: {method: distill, teacher: ./teacher, args: {max_completion_length: 64}}
+publish: {path: ./published}
+"""
+
 
 def write(folder: Path, *, resources: str = "", more: str = "", base: str = "./base") -> Path:
     (folder / "rows.jsonl").write_text('{"text": "some words to learn"}\n')
@@ -236,6 +248,21 @@ def test_the_weights_of_a_config_are_those_that_transformers_makes(name: str) ->
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(CONFIGS[name]["model_type"], **given))
     made = {key: tuple(value.shape) for key, value in model.named_parameters()}
     assert dict(shape_of_config(CONFIGS[name]).tensors) == made
+
+
+def test_a_teacher_whose_logits_are_learned_is_held_beside_the_student(tmp_path: Path) -> None:
+    write_base(tmp_path / "base", CONFIG)
+    wide = {**CONFIG, "num_hidden_layers": 24}
+    write_base(tmp_path / "teacher", wide)
+    file = tmp_path / "family.yaml"
+    file.write_text(DISTILLED)
+    (tmp_path / "chat.jsonl").write_text('{"prompt": "Why?", "completion": "Because."}\n')
+    plan = plan_of(file)
+    step = training(plan, "small")
+    told = estimates_of(plan, Store(tmp_path / "store")).of[step.key].memory
+    assert told
+    assert told.rough
+    assert told.terms["teacher weights"] == 2 * shape_of_config(wide).parameters
 
 
 # --- laws ---------------------------------------------------------------------------------------------------------

@@ -95,17 +95,23 @@ class Estimator:
         )
 
     def shape(self, step: Step) -> Shape:
-        """Of the base that a step rests on. Raises UnknownShape."""
+        """Of the base that a step rests on, or is. Raises UnknownShape."""
         return shape_of_base(base_step(self.plan, step), self.store)
 
     def _sizes(self, shape: Shape, step: Step, longest: int | None) -> Sizes:
         args = {name: step.params["args"][name] for name in _DECIDING if name in step.params["args"]}
-        asked = (id(shape), step.method, canonical_json([step.params["adapter"], args]), longest)
+        teacher = self._teacher(step)
+        asked = (id(shape), id(teacher), step.method, canonical_json([step.params["adapter"], args]), longest)
         if asked not in self._known:
             recipe = recipe_of(step, self.machine, longest)
             on_disk = disk.trained_bytes(shape, recipe), disk.checkpoint_bytes(shape, recipe)
-            self._known[asked] = Sizes(memory_of(shape, recipe), *on_disk)
+            self._known[asked] = Sizes(memory_of(shape, recipe, teacher), *on_disk)
         return self._known[asked]
+
+    def _teacher(self, step: Step) -> Shape | None:
+        """Of the model whose logits a step learns. Raises UnknownShape."""
+        teacher = self.plan.steps.get(step.inputs.get("teacher", ""))
+        return self.shape(teacher) if teacher else None
 
     def with_edits(self, step: Step, args: Mapping[str, Any], adapter: Mapping[str, Any]) -> int | None:
         """The peak that a step would have with other arguments; None where unknown."""

@@ -22,7 +22,7 @@ def compact(shape: Shape, recipe: Recipe, trained: Trained) -> bool:
 def head_bytes(shape: Shape, recipe: Recipe, trained: Trained) -> float:
     """The most that the head holds at once, for a micro-batch whose tokens are all learned from."""
     if recipe.method in _PLAIN:
-        return recipe.tokens * shape.vocab * float(recipe.width + 3 * _FLOAT)
+        return recipe.tokens * shape.vocab * float(recipe.width + 4 * _FLOAT)
     if compact(shape, recipe, trained):
         return _compact(shape, recipe)
     return _fused(shape, recipe, trained)

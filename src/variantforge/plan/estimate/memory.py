@@ -21,6 +21,7 @@ from variantforge.plan.estimate.recipe import WITH_REFERENCE, Recipe
 from variantforge.plan.estimate.shape import Shape, UnknownShape
 
 _FLOAT, _BF16 = 4, 2
+_ROUGH = frozenset({"orpo", "distill"})
 # bitsandbytes' NF4 with double quantization: half a byte, a byte for each block of 64, and a float32 for each 256 of
 # those (Dettmers et al., "QLoRA", 2305.14314, section 3).
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -62,10 +63,13 @@ class Memory:
         return round(self.tensors * (1 + self.slack)) + self.process
 
 
-def memory_of(shape: Shape, recipe: Recipe) -> Memory:
-    """Raises UnknownShape for what cannot be estimated: kinds of adapters and optimizers that are not known here."""
+def memory_of(shape: Shape, recipe: Recipe, teacher: Shape | None = None) -> Memory:
+    """``teacher``: of the model whose logits are learned. Raises UnknownShape for what cannot be estimated: kinds of
+    adapters and optimizers that are not known here."""
     on = trained(shape, recipe.adapter)
     resident = {"base weights": base_bytes(shape, recipe), **_adapter(on, recipe), **_optimizer(shape, on, recipe)}
+    if teacher:
+        resident["teacher weights"] = float(_teacher_width(recipe) * teacher.parameters)
     gradients = float(_FLOAT * on.parameters)
     kept = _kept(shape, recipe, on)
     casts = {"weights in bf16": _casts(shape, recipe, on)}
@@ -84,9 +88,14 @@ def memory_of(shape: Shape, recipe: Recipe) -> Memory:
     return Memory(moments, PROCESS_BYTES[recipe.device], SLACK[recipe.device], _rough(shape, recipe))
 
 
+def _teacher_width(recipe: Recipe) -> int:
+    return _BF16 if recipe.autocast else _FLOAT
+
+
 def _rough(shape: Shape, recipe: Recipe) -> bool:
-    """On the CPU matrix products of experts, each of another height, take a few hundred MB more than is known here."""
-    return not shape.known or (bool(shape.experts) and recipe.device == "cpu")
+    """On the CPU matrix products of experts, each of another height, take a few hundred MB more than is known here; so
+    do a teacher's, and all logits at once."""
+    return not shape.known or (recipe.device == "cpu" and (bool(shape.experts) or recipe.method in _ROUGH))
 
 
 def _cache(shape: Shape, recipe: Recipe) -> float:

@@ -18,7 +18,7 @@ DEFAULT_OPTIM = "adamw_torch_fused"  # transformers 5, for torch 2.8 and later
 PAIRED = frozenset({"dpo", "orpo"})
 # Methods that compare with the base as it was: the base itself with its adapter off, or a second copy (full).
 WITH_REFERENCE = frozenset({"dpo", "kto", "grpo"})
-_ESTIMATED = frozenset({"sft", "continued", "dpo", "kto", "orpo", "grpo"})
+_ESTIMATED = frozenset({"sft", "continued", "dpo", "kto", "orpo", "grpo", "distill"})
 
 
 @dataclass(frozen=True)
