@@ -88,7 +88,7 @@ def apply(
     from variantforge.run.runner import run_plan
 
     out: Output = ctx.obj
-    opened = open_family(file, store, out, frozen=frozen)
+    opened = open_family(file, store, out, frozen=frozen, offline=offline)
     look_at_lock(opened, file, out, offline=offline, frozen=frozen)
     selected, whole = opened.plan.select(until=until, only=only or ()), until is None and not only
     if whole and not offline and opened.file.spec.publish.to == "hub":

@@ -18,8 +18,10 @@ from variantforge.cli.options import (
     Json,
     StoreFolder,
     again,
+    known_before,
     open_family,
     shown,
+    store_of,
 )
 from variantforge.cli.output import Output
 from variantforge.cli.releases import Counting, IndexRepo, OfChannel, Target, check_repo, target_of
@@ -126,7 +128,8 @@ def _family(file: Path, store: Path | None, found: Found, out: Output) -> _Famil
     loaded, bases = load_family(path), found.bases
     known = [need for need in needs(loaded.spec) if need.section == "base" and need.hub and need.hub.name in bases]
     resolver = Resolver(locked={(need.hub, "model"): bases[need.hub.name] for need in known if need.hub})
-    return _Family(loaded, build_plan(loaded, resolver), None)
+    before = known_before(loaded, store_of(path, store), out, offline=False)
+    return _Family(loaded, build_plan(loaded, resolver, before), None)
 
 
 def _lock(found: Found, family: _Family, out: Output) -> _LockEnd:

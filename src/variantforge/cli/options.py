@@ -12,7 +12,7 @@ import typer
 
 from variantforge.cli.output import Output
 from variantforge.cli.words import size
-from variantforge.errors import NotAsLocked, UsageError, VariantforgeError
+from variantforge.errors import HubUnreachable, NotAsLocked, UsageError, VariantforgeError
 
 if TYPE_CHECKING:
     from variantforge.plan.build import Plan
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("family.yaml")
 STORE_FOLDER = ".variantforge"
 PLANS = "plans"  # the folder in the store that keeps plans between runs
+PREVIOUS = "previous"  # the folder in the store that keeps what earlier releases on the Hub measured
 LONG_READ_BYTES = 1_000_000_000  # about a second of hashing
 
 # Typer's rich help costs 60 ms of imports at every --help; plain text costs none.
@@ -149,8 +150,10 @@ def open_family(
     moving: Collection[str] = (),
     frozen: bool = False,
     remember: bool = False,
+    offline: bool = False,
 ) -> Opened:
     """Loads the family and lays out its plan, names on the Hub at their locked commits but for the parts ``moving``.
+    ``offline``: the release before this one is known only if it was asked for earlier.
 
     Raises SpecError with every problem of the file, with ``frozen`` NotAsLocked where a name is not locked, and
     LicenceRefused where what the family is made of may not be published so.
@@ -169,7 +172,8 @@ def open_family(
         locked=lock.commits(moving) if lock else None,
     )
     try:
-        opened = Opened(loaded, shelf, build_plan(loaded, resolver), lock)
+        before = known_before(loaded, shelf, out, offline) if not loaded.complaints else None
+        opened = Opened(loaded, shelf, build_plan(loaded, resolver, before), lock)
         licences = licences_of(opened.plan)
         licences.refuse(path.name)
         notes = licences.notes()
@@ -180,6 +184,32 @@ def open_family(
     finally:
         with suppress(VariantforgeError, OSError):  # only a cache: a store that cannot be written may still be read
             resolver.close()
+
+
+def known_before(loaded: FamilyFile, shelf: Store, out: Output, offline: bool) -> Path | None:
+    """Where the release before this one left what it measured, of a family on the Hub whose gates compare with it."""
+    family = loaded.spec
+    if family.publish.to != "hub" or not any(gate.vs == "previous" for gate in family.gates):
+        return None
+    from variantforge.cli.hub import open_hub, releases_of
+    from variantforge.release.before import kept_before, outcomes_before
+    from variantforge.stages.card.repos import index_of
+
+    folder, index = shelf.root / PREVIOUS / index_of(family).replace("/", "--"), index_of(family)
+    if not offline:
+        try:
+            hub = open_hub(out, releases_of(shelf), look=True)
+            return outcomes_before(hub, index, family.publish.channel, family.version, folder)
+        except HubUnreachable as error:
+            out.note(error.what)
+    if kept := kept_before(family.version, folder):
+        out.note(f"gates are compared with release {next(kept.iterdir()).name}, as it was fetched earlier")
+        return kept
+    raise UsageError(
+        f"what {index} released before {family.version} is not known without asking the Hub",
+        why="A gate compares with it (vs: previous).",
+        next=f"{again(out, 'plan', loaded.path)}   # once, while the Hub answers and without --offline",
+    )
 
 
 def recall_family(file: Path, store: Path | None, out: Output) -> Recalled | None:

@@ -77,7 +77,7 @@ def plan(
     out: Output = ctx.obj
     if as_json and markdown:
         raise UsageError("--json and --markdown exclude each other", next=out.command("plan", "--json"))
-    opened = recall_family(file, store, out) or open_family(file, store, out, remember=True)
+    opened = recall_family(file, store, out) or open_family(file, store, out, remember=True, offline=offline)
     lock = look_at_lock(opened, file, out, offline=offline) if isinstance(opened, Opened) else None
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
