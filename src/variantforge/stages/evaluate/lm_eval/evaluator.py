@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ from variantforge.spec.family import Section
 from variantforge.stages.evaluate.lm_eval import harness
 from variantforge.stages.evaluate.lm_eval.tasks import (
     LOCAL,
-    Leaf,
     Suite,
     hub_dataset,
     read_suite,
@@ -94,7 +93,7 @@ def _pinnable(suite: Suite, entries: Iterable[str]) -> dict[str, Ref | list[Path
     found: dict[str, Ref | list[Path]] = {}
     for entry in entries:
         leaves = [leaf for leaf in suite.leaves.values() if leaf.entry == entry]
-        files = {file for leaf in leaves for file in (*leaf.files, *_code(leaf))}
+        files = {file for leaf in leaves for file in (*leaf.files, *leaf.code())}
         if entry.startswith(LOCAL):
             found[role_of_task(entry)] = Ref("path", entry)
             files -= {leaf.path for leaf in leaves}
@@ -107,14 +106,6 @@ def _pinnable(suite: Suite, entries: Iterable[str]) -> dict[str, Ref | list[Path
             elif ref := hub_dataset(leaf):
                 found[role_of_dataset(ref.name)] = ref
     return found
-
-
-def _code(leaf: Leaf) -> Iterator[Path]:
-    """The harness's modules that a task file names."""
-    for function in harness.functions_in(dict(leaf.config)):
-        module = function.folder / f"{function.name.rpartition('.')[0].replace('.', '/')}.py"
-        if module.is_file():
-            yield module
 
 
 def _pinned(desk: Desk, what: Ref | list[Path], key: str) -> Pin | None:

@@ -6,8 +6,10 @@ declares a task, what stands in it, and which metrics it names.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -126,6 +128,53 @@ def functions_in(value: Any) -> Iterator[Function]:
     elif isinstance(value, list):
         for inner in value:
             yield from functions_in(inner)
+
+
+def code_of(function: Function) -> Path | None:
+    """The module beside a task file that a function stands in; None for one that is imported by its whole name."""
+    module = function.folder / f"{function.name.rpartition('.')[0].replace('.', '/')}.py"
+    return module if module.is_file() else None
+
+
+@cache
+def missing_modules(module: Path) -> tuple[str, ...]:
+    """Packages that a module of the harness imports, itself or through others of the harness, and that are not here.
+
+    What is imported within functions, or tried, is not looked at.
+    """
+    missing: set[str] = set()
+    waiting, seen = [module], set[Path]()
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in _imports(path):
+            root = name.partition(".")[0]
+            if root == DISTRIBUTION:
+                waiting += _modules(name)
+            elif root not in sys.stdlib_module_names and not (path.parent / f"{root}.py").is_file():
+                missing |= {root} if util.find_spec(root) is None else set()
+    return tuple(sorted(missing))
+
+
+def _imports(path: Path) -> list[str]:
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    plain = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
+    parts = [node for node in body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return plain + [f"{node.module}.{alias.name}" for node in parts for alias in node.names]
+
+
+def _modules(name: str) -> list[Path]:
+    """The files of the harness's tasks that a dotted name may mean."""
+    folder, parts = tasks_folder(), name.split(".")
+    if folder is None or parts[:2] != [DISTRIBUTION, "tasks"]:
+        return []
+    paths = (folder.joinpath(*parts[2:end]).with_suffix(".py") for end in (len(parts), len(parts) - 1) if end > 2)
+    return [path for path in paths if path.is_file()]
 
 
 # --- which file declares a name ---------------------------------------------------------------------------------

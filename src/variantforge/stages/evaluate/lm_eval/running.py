@@ -109,23 +109,43 @@ def asked(subject: Any, tasks: Mapping[str, Any], **how: Any) -> Outcomes:
 
 
 def _name_crashes(name: str, task: Any) -> None:
-    judge, count = task.process_results, iter(range(1 << 62))
+    """What breaks off while an item's question is written, or its answer judged, is an error with the item's id."""
+    for method, doing in (
+        ("fewshot_context", "writing"),
+        ("construct_requests", "writing"),
+        ("process_results", "judging"),
+    ):
+        setattr(task, method, _named(getattr(task, method), f"{doing} item {name}", task))
 
-    def judged(doc: Any, results: Any) -> Any:
-        place = next(count)
+
+def _named(work: Any, doing: str, task: Any) -> Any:
+    """Items come in their order: all of them once, or once for each filter."""
+    calls = iter(range(1 << 62))
+
+    def named(*args: Any, **kwargs: Any) -> Any:
+        place = next(calls)
         try:
-            return judge(doc, results)
+            return work(*args, **kwargs)
         except VariantforgeError:
             raise
         except Exception as error:
-            items = len({instance.doc_id for instance in task.instances})
+            items = {instance.doc_id for instance in getattr(task, "_instances", None) or ()}
             raise EvaluateError(
-                f"judging item {name}/{place % items} broke off: {type(error).__name__}",
+                f"{doing}/{place % len(items) if items else place} broke off: {type(error).__name__}",
                 why=str(error),
-                next=f"nothing was scored; look at this item of {name}, or leave the task out",
+                next="nothing was scored; mend this item or the task's file, or leave the task out",
             ) from error
 
-    task.process_results = judged
+    return named
+
+
+class NoSuchChoice(ValueError):
+    """The right answer of an item is none of its choices: the harness would count it as wrong for every model."""
+
+
+def _no_choice(text: str, *args: Any) -> None:
+    if text.startswith("Label index was not in"):
+        raise NoSuchChoice("the right answer is none of the choices")
 
 
 # --- quietly, and within walls ----------------------------------------------------------------------------------
@@ -149,6 +169,7 @@ def hushed() -> Iterator[None]:
         warnings.simplefilter("ignore")
         for module in (lm_eval.api.task, lm_eval.api.model):
             stack.enter_context(patch.object(module, "tqdm", _no_bar))
+        stack.enter_context(patch.object(lm_eval.api.task.eval_logger, "warning", _no_choice))
         stack.enter_context(patch.object(lm_eval.utils, "env", _templates(lm_eval.utils.env.filters)))
         logger.setLevel(logging.ERROR)
         disable_progress_bars()

@@ -52,6 +52,11 @@ class Leaf:
         listed: list[dict[str, Any]] | None = self.config.get("metric_list")
         return None if listed is None else [one for one in listed if not _is_fetched(one, self.config)]
 
+    def code(self) -> list[Path]:
+        """The harness's modules that it names."""
+        found = {harness.code_of(function) for function in functions_in(dict(self.config))}
+        return sorted(module for module in found if module)
+
     def data_files(self) -> dict[str, list[Path]]:
         """Split -> files of the user's that it reads; {} for a dataset of the Hub."""
         told = (self.config.get("dataset_kwargs") or {}).get("data_files") or {}
@@ -227,6 +232,8 @@ def refusal(leaf: Leaf) -> str:
         return f"{told} makes its data with code of its own, which cannot be pinned"
     if config.get("doc_to_image") or config.get("doc_to_audio"):
         return f"{told} shows images or plays sounds, and these models read text"
+    if missing := sorted({name for module in leaf.code() for name in harness.missing_modules(module)}):
+        return f"{told} needs {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}"
     if config.get("use_prompt"):
         return f"{told} takes its prompts from promptsource, which is not part of lm_eval any more"
     if why := _data(leaf):

@@ -1,0 +1,199 @@
+"""What a family file may ask for: which metrics it gives, and what is refused, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.stages.evaluate.lm_eval.suites import CHOICES, planned, write_task
+from variantforge.stages.evaluate.lm_eval.measures import DEFAULTS, FLATTENING, REGISTERED
+from variantforge.stages.evaluate.lm_eval.tasks import Suite, read_suite
+from variantforge.step import Step
+
+
+def suite(*entries: str, folder: Path = Path()) -> Suite:
+    return read_suite(entries, folder)
+
+
+def names(found: Suite) -> list[str]:
+    assert not found.problems
+    return [metric.name for metric in found.metrics]
+
+
+def test_the_first_metric_of_a_task_is_called_as_the_task() -> None:
+    assert names(suite("hellaswag", "gsm8k")) == [
+        "hellaswag",
+        "hellaswag.acc_norm",
+        "gsm8k",
+        "gsm8k.exact_match.flexible-extract",
+    ]
+    assert suite("gsm8k").scored[0].key == "exact_match,strict-match"
+
+
+def test_a_group_that_aggregates_has_its_own_figure_and_none_of_its_tasks() -> None:
+    found = suite("mmlu_pro")
+    assert names(found) == ["mmlu_pro"]
+    assert len(found.leaves) == 14
+    assert {part.task for part in found.pooled[0].parts} == set(found.leaves)
+
+
+def test_a_tag_stands_for_its_tasks() -> None:
+    assert names(suite("ai2_arc")) == ["arc_challenge", "arc_challenge.acc_norm", "arc_easy", "arc_easy.acc_norm"]
+
+
+def test_perplexities_are_exponentials_of_sums_over_words_or_bytes() -> None:
+    word, byte, bits = suite("wikitext").metrics
+    assert (word.name, word.scale, word.better) == ("wikitext", "exp", "lower")
+    assert (byte.scale, bits.scale) == ("exp", "identity")
+
+
+def test_a_list_for_each_item_is_averaged_over_all_lists() -> None:
+    assert [one.how for one in suite("ifeval").scored] == ["mean", "flattened", "mean", "flattened"]
+
+
+def test_a_metric_that_is_not_a_mean_over_items_is_no_metric_here() -> None:
+    found = suite("truthfulqa_gen")
+    assert "truthfulqa_gen.bleu_acc" in names(found)
+    assert not [one for one in suite("cola").scored if one.is_ratio]
+
+
+def test_the_tables_are_those_of_the_harness() -> None:
+    from lm_eval.api import metrics, registry
+
+    assert metrics.mean is not None  # its import fills the registries
+    assert {kind: tuple(names) for kind, names in registry.DEFAULT_METRIC_REGISTRY.items()} == dict(DEFAULTS)
+    aggregations = {function: name for name, function in registry.AGGREGATION_REGISTRY.items()}
+    for metric, (how, better) in REGISTERED.items():
+        assert aggregations[registry.get_metric_aggregation(metric)] == how
+        assert registry.is_higher_better(metric) == (better == "higher")
+    assert set(registry.metric_registry) == set(REGISTERED)
+
+
+@pytest.mark.slow  # its checkers know many languages
+def test_what_flattens_lists_does_so_in_every_task_that_has_it() -> None:
+    from lm_eval.tasks.ifeval.utils import agg_inst_level_acc
+
+    assert agg_inst_level_acc.__name__ in FLATTENING
+    assert agg_inst_level_acc([[True, False], [True]]) == pytest.approx(2 / 3)
+
+
+# --- refused ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("humaneval", "use 'evaluator: code', which has a sandbox"),
+        ("squadv2", "written in Python: its metrics are not known before it runs"),
+        ("cola", "has no metric that is a mean over items (mcc)"),
+        ("gsm8", "is called 'gsm8'. Did you mean 'gsm8k'?"),
+        ("./tasks/none.yaml", "no task file ./tasks/none.yaml. Did you mean 'one.yaml'?"),
+    ],
+)
+def test_what_is_not_measured_here_is_told_with_the_reason(tmp_path: Path, entry: str, told: str) -> None:
+    write_task(tmp_path, "one", **CHOICES)
+    step, problems = planned(tmp_path, tasks=["hellaswag_nb", entry] if entry == "-" else [entry])
+    assert step is None
+    ((key, text),) = problems
+    assert key == "evaluate.general.tasks[0]"
+    assert told in text
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"group": "mine"}, "declares a group: list the files of its tasks under 'tasks' instead"),
+        ({"task": None}, "declares no task: it has no key 'task'"),
+        ({"unsafe_code": True}, "use 'evaluator: code', which has a sandbox"),
+        ({"metric_list": [{"metric": "rouge"}]}, "asks for rouge, which is none of acc, "),
+        ({"metric_list": [{"metric": "f1"}]}, "has no metric that is a mean over items (f1)"),
+        ({"output_type": "guess"}, "has no output_type that there is: loglikelihood, "),
+        ({"doc_to_image": "picture"}, "these models read text"),
+        ({"dataset_path": None}, "names no dataset_path"),
+        ({"dataset_path": "./data"}, "write dataset_path: json and its files under data_files"),
+        ({"dataset_path": "a b"}, "which is no id of the Hub (org/name)"),
+        ({"dataset_kwargs": None}, "reads json files and names none"),
+        ({"dataset_kwargs": {"data_files": "https://example.org/x.jsonl"}}, "an address may hold anything tomorrow"),
+        ({"dataset_kwargs": {"data_files": {"test": "gone.jsonl"}}}, "reads gone.jsonl, which is not beside it"),
+    ],
+)
+def test_a_task_file_with_a_mistake_says_what_to_write(tmp_path: Path, config: dict[str, Any], told: str) -> None:
+    entry = write_task(tmp_path, **{**CHOICES, **config})
+    (problem,) = read_suite([entry], tmp_path).problems
+    assert told in problem[1]
+
+
+@pytest.mark.parametrize("key", ["process_results", "doc_to_text", "process_docs", "custom_dataset"])
+def test_code_that_a_users_file_names_is_refused_and_not_run(tmp_path: Path, key: str) -> None:
+    entry = write_task(tmp_path, **CHOICES)
+    file = tmp_path / "tasks" / "mine.yaml"
+    file.write_text(file.read_text() + f"{key}: !function evil.run\n")
+    (tmp_path / "tasks" / "evil.py").write_text("from pathlib import Path\nPath('/tmp/evil').touch()\n")
+    (problem,) = read_suite([entry], tmp_path).problems
+    assert "runs Python code of its own (evil.run), which is not done outside the sandbox" in problem[1]
+
+
+def test_metrics_whose_code_lies_on_the_hub_are_left_out(tmp_path: Path) -> None:
+    found = suite("polemo2_in")
+    assert found.problems or all(not one.metric.startswith("hf") for one in found.scored)
+    for leaf in found.leaves.values():
+        assert not [one for one in leaf.metric_list or [] if one.get("hf_evaluate")]
+
+
+def test_two_tasks_of_one_name_are_one_too_many(tmp_path: Path) -> None:
+    one = write_task(tmp_path, "one", **CHOICES)
+    two = write_task(tmp_path, "two", **CHOICES)
+    file = tmp_path / "tasks" / "two.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "task": "one"}))
+    (problem,) = read_suite([one, two], tmp_path).problems
+    assert problem == (1, "two tasks are called 'one': ./tasks/one.yaml and ./tasks/two.yaml")
+
+
+def test_without_the_harness_the_problem_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("variantforge.stages.evaluate.lm_eval.harness.tasks_folder", lambda: None)
+    assert suite("gsm8k").problems == [(0, "lm_eval is not installed: pip install 'variantforge[evaluate]'")]
+
+
+# --- what enters the key ----------------------------------------------------------------------------------------
+
+
+def key(step: Step | None) -> str:
+    assert step is not None
+    return step.key
+
+
+def test_an_edited_task_file_or_item_is_another_step(tmp_path: Path) -> None:
+    entry = write_task(tmp_path, **CHOICES)
+    first, _ = planned(tmp_path, tasks=[entry])
+    same, _ = planned(tmp_path, tasks=[entry])
+    file = tmp_path / "tasks" / "mine.jsonl"
+    file.write_text(file.read_text().replace("sun", "son"))
+    data, _ = planned(tmp_path, tasks=[entry])
+    write_task(tmp_path, **CHOICES, description="Answer.")
+    config, _ = planned(tmp_path, tasks=[entry])
+    assert key(first) == key(same)
+    assert len({key(first), key(data), key(config)}) == 3
+
+
+def test_the_key_does_not_know_where_files_lie(tmp_path: Path) -> None:
+    keys = set()
+    for name in ("here", "there"):
+        entry = write_task(tmp_path / name, **CHOICES)
+        step, _ = planned(tmp_path / name, tasks=[entry])
+        assert step
+        keys.add(step.key)
+    assert len(keys) == 1
+
+
+def test_what_a_task_file_includes_is_pinned_too(tmp_path: Path) -> None:
+    entry = write_task(tmp_path, **CHOICES)
+    file = tmp_path / "tasks" / "mine.yaml"
+    (tmp_path / "tasks" / "shared.yaml").write_text("description: one\n")
+    file.write_text(file.read_text() + "include: shared.yaml\n")
+    first, _ = planned(tmp_path, tasks=[entry])
+    (tmp_path / "tasks" / "shared.yaml").write_text("description: two\n")
+    second, _ = planned(tmp_path, tasks=[entry])
+    assert key(first) != key(second)
