@@ -10,15 +10,18 @@ import base64
 import hashlib
 import json
 import time
+from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from variantforge.report.document import Estimate, GatePanel, Report
+from variantforge.report.document import Cell, Estimate, GatePanel, Report
 from variantforge.report.svg import bars, curve, interval, tradeoff, tree
 from variantforge.report.svg.scale import Scale
+from variantforge.stages.evaluate.metric import BASE
 from variantforge.words import counted, duration, figure, size
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 MOST_CHARTS = 24  # of one kind; what is beyond stands in tables
 MOST_TABLES = 40  # of measurements
+MOST_ROWS = 400  # of one table
 _SIGNS = {**tree.SIGNS, "failed": "✕", "damaged": "✕", "blocked": "■", "not made": "…", "not needed": "·"}
 
 
@@ -40,6 +44,8 @@ def page(report: Report) -> str:
         policy=policy(style, script),
         panels=[_panel(panel) for panel in report.gates],
         scales=_scales(report),
+        matrix=_matrix(report),
+        most_rows=MOST_ROWS,
         most_charts=MOST_CHARTS,
         most_tables=MOST_TABLES,
     )  # fmt: skip
@@ -99,8 +105,19 @@ def _environment() -> Environment:
     return environment
 
 
+def _matrix(report: Report) -> dict[str, dict[str, Cell]]:
+    """Variant -> format -> cell, of the first variants where there are very many."""
+    rows: dict[str, dict[str, Cell]] = {}
+    for cell in report.cells:
+        if cell.subject != BASE:
+            rows.setdefault(cell.variant, {})[cell.subject] = cell
+    return dict(islice(rows.items(), MOST_ROWS))
+
+
 def _panel(panel: GatePanel) -> dict[str, Any]:
-    """A panel of gates with the axis that its rows share."""
+    """A panel of gates with the axis that its rows share; of very many rows, those first that did not pass."""
+    if len(panel.rows) > MOST_ROWS:
+        panel = replace(panel, rows=sorted(panel.rows, key=lambda row: row.verdict == "pass"))
     scale = interval.panel_scale(panel)
     better = f"← worse than {panel.vs}\u2003\u2003better →" if panel.vs else panel.metric
     return {"gate": panel, "scale": scale, "axis": interval.axis_drawing(scale, panel.vs, better)}

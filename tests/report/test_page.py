@@ -1,0 +1,61 @@
+"""The page as text: its policy, its size, and what it says where there is nothing to say."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+
+from variantforge.report import Report
+from variantforge.report.page import MOST_ROWS, fact, page, signed, when
+
+DIGEST = re.compile(r"(style|script)-src '(sha256-[^']+)'")
+
+
+def test_style_and_script_are_those_that_the_policy_lets_in_and_nothing_else_is(told: Report) -> None:
+    html = page(told)
+    allowed = dict(DIGEST.findall(html.replace("&#39;", "'")))
+    for tag in ("style", "script"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert allowed[tag] == f"sha256-{digest}"
+    assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
+    assert "unsafe" not in html
+    assert " style=" not in html
+
+
+def test_nothing_outside_is_named_as_a_source(told: Report) -> None:
+    html = page(told)
+    assert re.findall(r'(?:src|href|action|data)="(?!#)([^"]*)"', html) == ["data:,"]
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+def test_a_family_of_thousands_of_files_stays_a_page_that_opens(told: Report) -> None:
+    cells = [replace(cell, variant=f"v{number}") for number in range(700) for cell in told.cells]
+    gates = [replace(panel, rows=panel.rows * 700) for panel in told.gates]
+    many = replace(told, cells=cells, gates=gates, suites=told.suites * 300, repos=told.repos * 500)
+    html = page(replace(many, trainings=told.trainings * 300, mixes=told.mixes * 300, answers=told.answers * 300))
+    assert len(html) < 4_000_000
+    assert f"{len(cells) * 7 // 10 - MOST_ROWS:,} more are left out" in html
+    panel = html[html.index("<b>heldout.kl</b>") :]
+    assert panel.index("verdict v-fail") < panel.index(
+        "verdict v-pass"
+    )  # what did not pass is not among those left out
+
+
+def test_what_the_family_file_does_not_ask_for_is_not_called_missing(told: Report) -> None:
+    html = page(replace(told, gates=[], suites=[], planned={}))
+    assert "there are no &#39;gates&#39; in it" in html
+    assert "there is no &#39;evaluate&#39; in it" in html
+    html = page(replace(told, gates=[], suites=[]))
+    assert "No gate has judged anything yet." in html
+
+
+def test_figures_read_as_people_write_them() -> None:
+    assert (signed(0.5), signed(-0.02), signed(0.0)) == ("+0.5", "−0.02", "+0")
+    assert when(0) == "1970-01-01 00:00 UTC"
+    assert [fact(it) for it in (12345, 0.123456, "x", True, None, {"b": 1, "a": "ü"})] == [
+        *("12,345", "0.1235", "x", "True", "None", '{"a": "ü", "b": 1}'),
+    ]
