@@ -1,4 +1,4 @@
-"""What a family names that is not in the family file itself: bases and data, each with the step that reads it."""
+"""What a family names that is not in the family file itself: bases, data, judges, each with the step that reads it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from variantforge.spec.inherit import inherit
 from variantforge.stages import Place
 from variantforge.stages.base.stage import base_of
 from variantforge.stages.data.teacher.planning import TEACHER, is_gguf_file, role_of_teacher
+from variantforge.stages.evaluate.judges.planning import JUDGE, place_of_judge
+from variantforge.stages.evaluate.judges.spec import JudgeSpec
+from variantforge.stages.evaluate.stage import Evaluation, evaluation, subjects
+from variantforge.stages.evaluate.suites import HasJudge
 from variantforge.step import Pin
 
 Section = Literal["base", "data"]
@@ -59,6 +63,7 @@ def every_need(family: FamilySpec) -> Iterator[Need]:
     """One per place: variants with one base, and datasets with one path, have needs of one name."""
     yield from _bases(family)
     yield from _teachers(family)
+    yield from _judges(family)
     yield from _data(family)
 
 
@@ -74,6 +79,36 @@ def _teachers(family: FamilySpec) -> Iterator[Need]:
         teacher = variant.train.teacher
         if teacher and variant.train.method == DISTILL and teacher not in family.variants:
             yield Need("base", _at(teacher, None), Place("base", name, "teacher"), "model")
+
+
+def _judges(family: FamilySpec) -> Iterator[Need]:
+    """Models that judge answers: a GGUF file is read by the steps that ask it, any other is laid out as a base."""
+    for title, (asked, judge) in _judging(family).items():
+        if judge.endpoint:
+            continue
+        if not is_gguf_file(judge.model):
+            yield Need("base", _at(judge.model, None), place_of_judge(title), "model")
+        elif place := _first_measured(family, title, asked):
+            yield Need("data", judge.model, place, JUDGE)
+
+
+def _judging(family: FamilySpec) -> dict[str, tuple[Evaluation, JudgeSpec]]:
+    """Title -> the evaluations that ask a model, and which."""
+    asked = {title: evaluation(spec) for title, spec in family.evaluate.items()}
+    return {
+        title: (one, judge)
+        for title, one in asked.items()
+        if one and isinstance(one.evaluator, HasJudge) and (judge := one.evaluator.judge(one.params))
+    }
+
+
+def _first_measured(family: FamilySpec, title: str, asked: Evaluation) -> Place | None:
+    """Where the first step of an evaluation stands: all of them hold the same pins."""
+    for name, variant in inherit(family).variants.items():
+        for subject in subjects(variant):
+            if asked.metrics(subject):
+                return Place("evaluate", name, f"{title}:{subject}")
+    return None
 
 
 def _data(family: FamilySpec) -> Iterator[Need]:
@@ -105,8 +140,12 @@ def _writer(name: str, teacher: TeacherSpec) -> Iterator[Need]:
 
 
 def endpoints(family: FamilySpec) -> dict[str, Teacher]:
-    """Dataset -> the endpoint whose model writes it."""
-    found = {}
+    """Dataset -> the endpoint whose model writes it, and ``judge:EVALUATION`` -> the endpoint whose model judges."""
+    found = {
+        f"{JUDGE}:{title}": Teacher(judge.endpoint.rstrip("/"), judge.model)
+        for title, (_, judge) in _judging(family).items()
+        if judge.endpoint
+    }
     for name in sorted(family.datasets_read):
         section = family.datasets[name]
         if isinstance(section, TeacherDataset) and section.teacher.endpoint:

@@ -12,7 +12,7 @@ from variantforge.spec.words import no_such
 from variantforge.stages.data.pool import AGAINST, BASE
 from variantforge.stages.data.sources import READERS, readable
 from variantforge.stages.evaluate.stage import evaluation
-from variantforge.stages.evaluate.suites import HasSuite
+from variantforge.stages.evaluate.suites import HasSuite, HasSuiteFiles
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Pin, Step
 
@@ -69,7 +69,8 @@ def suites(desk: Desk, variant: VariantSpec, rows: Callable[[str], Step | None])
     section = desk.family.data_policy.decontaminate
     assert section is not None  # asked for where there is one
     measured, inputs, pins, sound = desk.once(_measured), dict[str, Step | None](), dict[str, Pin](), True
-    if not measured and not section.against:
+    files = desk.once(_files)
+    if not measured and not section.against and not files:
         desk.problem(
             "data_policy.decontaminate",
             "nothing to look for: no evaluation here has a suite of its own; name files or datasets under 'against'",
@@ -86,6 +87,10 @@ def suites(desk: Desk, variant: VariantSpec, rows: Callable[[str], Step | None])
             pins[role] = pin
         else:
             sound = False
+    for key, name in files:
+        pin = _pinned(desk, name, key)
+        pins |= {f"{AGAINST}{name}": pin} if pin else {}
+        sound = sound and pin is not None
     params = {**section.identity(), "suites": measured}
     params.pop("against", None)  # inputs and pins say it
     return Found({"decontaminate": params}, inputs, pins) if sound else None
@@ -98,6 +103,18 @@ def _measured(family: FamilySpec) -> list[dict[str, Any]]:
         {"name": name, "evaluator": one.method, "params": one.params.identity()}
         for name, one in asked.items()
         if one and isinstance(one.evaluator, HasSuite)
+    ]
+
+
+def _files(family: FamilySpec) -> list[tuple[str, str]]:
+    """Key path and name of the files whose items are evaluated; those that nobody can read are told there."""
+    asked = {title: evaluation(spec) for title, spec in family.evaluate.items()}
+    return [
+        (f"evaluate.{title}.{key}", name)
+        for title, one in asked.items()
+        if one and isinstance(one.evaluator, HasSuiteFiles)
+        for key, name in one.evaluator.suite_files(one.params).items()
+        if name.startswith(("./", "../", "/", "~/", "package:")) and readable(name)
     ]
 
 

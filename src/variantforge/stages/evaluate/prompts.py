@@ -149,7 +149,7 @@ def _why_unreadable(family: FamilySpec, pin: Pin, name: str, check: Check) -> st
     try:
         read_items(Path(pin.at), name, check)
     except DataError as error:
-        return f"{error.what}. {error.why}".strip(" .") + "."
+        return f"{error.what}. {error.why}".rstrip(" .")
     return ""
 
 

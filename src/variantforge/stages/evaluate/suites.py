@@ -3,7 +3,7 @@ training data can be cleaned of them, and the model that judges for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -51,8 +51,8 @@ class HasTasks(Protocol):
 class HasSuiteFiles(Protocol):
     """An evaluator whose items stand in files of the user's, in whatever fields: training data is cleaned of them."""
 
-    def suite_files(self, params: Any) -> Sequence[str]:
-        """The files as the user wrote them (``./prompts.jsonl``, ``package:dist/file``)."""
+    def suite_files(self, params: Any) -> Mapping[str, str]:
+        """The key that names a file -> the file as the user wrote it (``./prompts.jsonl``, ``package:dist/file``)."""
 
 
 @runtime_checkable

@@ -228,6 +228,6 @@ def test_it_offers_what_the_stage_asks_for() -> None:
     assert isinstance(arena, HasSuiteFiles)
     assert not isinstance(arena, HasSuite)
     params = ArenaParams(judge=JudgeSpec(**JUDGE), path="./p.jsonl")
-    assert arena.suite_files(params) == ["./p.jsonl"]
+    assert arena.suite_files(params) == {"path": "./p.jsonl"}
     assert why_wrong(of_text("a", "b", schema={})) == "unknown field 'schema': there are prompt, messages, id"
     assert why_wrong(of_text("a", "b")) == ""

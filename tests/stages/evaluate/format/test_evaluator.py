@@ -168,5 +168,5 @@ def test_it_measures_every_subject_and_offers_its_suite() -> None:
     texts = list(Format().suite_texts(PLAIN))
     assert {one.item for one in texts} == {item.id for item in items()}
     assert list(Format().suite_texts(FormatParams(builtin=False, path="./x.jsonl"))) == []
-    assert Format().suite_files(FormatParams(path="./x.jsonl")) == ["./x.jsonl"]
+    assert Format().suite_files(FormatParams(path="./x.jsonl")) == {"path": "./x.jsonl"}
     assert isinstance(items()[0], Item)

@@ -135,8 +135,15 @@ def test_what_a_judge_leaves_unclear_is_counted_and_no_verdict(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("text", "verdict"),
-    [("Why.\nVerdict: refused", "refused"), ("**Verdict: Answered**", "answered"),
-     ("Verdict: incoherent.", "incoherent"), ("refused", None), ("Verdict: refused, I think", None), ("Verdict: refused\nVerdict: answered", None), ("", None)],
+    [
+        ("Why.\nVerdict: refused", "refused"),
+        ("**Verdict: Answered**", "answered"),
+        ("Verdict: incoherent.", "incoherent"),
+        ("refused", None),
+        ("Verdict: refused, I think", None),
+        ("Verdict: refused\nVerdict: answered", None),
+        ("", None),
+    ],
     ids=range(7),
 )  # fmt: skip
 def test_a_judges_words_are_read_strictly(text: str, verdict: str | None) -> None:
@@ -208,7 +215,7 @@ def test_it_offers_what_the_stage_asks_for() -> None:
     assert isinstance(safety, HasSuiteFiles)
     assert len(list(safety.suite_texts(SafetyParams()))) == 180
     assert len(list(safety.suite_texts(SafetyParams(harmful="./x.jsonl")))) == 90
-    assert safety.suite_files(SafetyParams(harmless="./x.jsonl")) == ["./x.jsonl"]
+    assert safety.suite_files(SafetyParams(harmless="./x.jsonl")) == {"harmless": "./x.jsonl"}
     assert [one.name for one in safety.metrics(SafetyParams(judge=JudgeSpec(**JUDGE)), "base")][-1] == "unparsed"
     assert "unparsed" not in [one.name for one in safety.metrics(SafetyParams(), "base")]
     assert why_wrong(of_text("a", "b", schema={})) == "unknown field 'schema': there are prompt, messages, id, topic"

@@ -73,9 +73,9 @@ class Arena:
         pin = pin_items(desk, params.path, f"{key}.path", why_wrong)
         return {PROMPTS: pin} if pin else None
 
-    def suite_files(self, params: ArenaParams) -> Sequence[str]:
+    def suite_files(self, params: ArenaParams) -> Mapping[str, str]:
         """Held-out rows are no suite: they are never trained on."""
-        return [params.path] if params.path else []
+        return {"path": params.path} if params.path else {}
 
     def evaluate(self, context: StepContext) -> Measured:
         told = {name: value for name, value in context.step.params.items() if name != "judging"}

@@ -82,8 +82,8 @@ class Format:
     def suite_texts(self, params: FormatParams) -> Iterable[SuiteText]:
         return suite_texts_of(own_items() if params.builtin else [])
 
-    def suite_files(self, params: FormatParams) -> Sequence[str]:
-        return [params.path] if params.path else []
+    def suite_files(self, params: FormatParams) -> Mapping[str, str]:
+        return {"path": params.path} if params.path else {}
 
     def evaluate(self, context: StepContext) -> Measured:
         pin = context.step.pins.get(PROMPTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,15 +67,15 @@ class Safety:
         return params.judge
 
     def pins(self, desk: Desk, params: SafetyParams, key: str) -> Mapping[str, Pin] | None:
-        named = {side: path for side in SIDES if (path := getattr(params, side))}
-        pins = {side: pin_items(desk, path, f"{key}.{side}", why_wrong) for side, path in named.items()}
+        files = self.suite_files(params).items()
+        pins = {side: pin_items(desk, path, f"{key}.{side}", why_wrong) for side, path in files}
         return {side: pin for side, pin in pins.items() if pin} if all(pins.values()) else None
 
     def suite_texts(self, params: SafetyParams) -> Iterable[SuiteText]:
         return suite_texts_of(item for side in SIDES if not getattr(params, side) for item in _OURS[side]())
 
-    def suite_files(self, params: SafetyParams) -> Sequence[str]:
-        return [path for side in SIDES if (path := getattr(params, side))]
+    def suite_files(self, params: SafetyParams) -> Mapping[str, str]:
+        return {side: path for side in SIDES if (path := getattr(params, side))}
 
     def evaluate(self, context: StepContext) -> Measured:
         params = dict(context.step.params)
