@@ -35,7 +35,7 @@ FAMILY: dict[str, Any] = {
         "told": {"source": "teacher", "prompts": "rows", "teacher": {"model": "./base"}},
     },
     "variants": {
-        "first": {"kind": "instruct", "data": {"mix": {"rows": 1.0, "code": 1.0}}, "quantize": ["nf4"]},
+        "first": {"kind": "instruct", "data": {"mix": {"rows": 1.0, "code": 1.0}}, "quantize": ["gguf:Q4_K_M"]},
         "second": {"kind": "domain", "from": "first", "data": {"mix": {"rows": 1.0}}},
         "third": {"kind": "code", "data": {"mix": {"code": 1.0, "told": 1.0}}},
     },
@@ -149,7 +149,7 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
     "PerplexityParams.max_length": ("evaluate.heldout.max_length", 64, {"evaluate"}),
     "PerplexityParams.dtype": ("evaluate.heldout.dtype", "bfloat16", {"evaluate"}),
     "GateSpec.metric": ("gates", [{"metric": "heldout.perplexity", "at_most": 3.0}], {"gate"}),
-    "GateSpec.on": ("gates", [{"metric": "heldout.loss", "at_most": 3.0, "on": ["nf4"]}], {"gate"}),
+    "GateSpec.on": ("gates", [{"metric": "heldout.loss", "at_most": 3.0, "on": ["merged"]}], {"gate"}),
     "GateSpec.vs": ("gates", [{"metric": "heldout.loss", "vs": "base", "better_by": 0.0}], {"gate"}),
     "GateSpec.better_by": ("gates", [{"metric": "heldout.loss", "vs": "base", "better_by": 0.1}], {"gate"}),
     "GateSpec.worse_by_at_most": (

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.bench import do_step
+from variantforge.stages.quantize.gguf_types import TYPES
+from variantforge.stages.quantize.llama_cpp import find_quantize
 from variantforge.stages.quantize.quantizer import quantize_step
 from variantforge.stages.quantize.stage import STAGE
 from variantforge.step import Artifact
@@ -52,17 +56,37 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def llama_quantize() -> Callable[[Path, Path, str], bool]:
-    """The real program: ``(source, target, type)`` -> whether it did it. Skips where there is none."""
-    import subprocess
+def llama_quantize() -> Callable[[Path, Path, str, Path | None], bool]:
+    """The real program: ``(source, target, type, imatrix)`` -> whether it did it. Skips where there is none."""
 
-    from variantforge.stages.quantize.llama_cpp import find_quantize
+    def run(source: Path, target: Path, type: str, imatrix: Path | None = None) -> bool:
+        return _llama_quantize([source, target, type], imatrix).returncode == 0
 
+    return run
+
+
+@pytest.fixture
+def llama_quantize_plan() -> Callable[[Path, str, Path | None], dict[str, str]]:
+    """What the real program would do: ``(source, type, imatrix)`` -> type of each tensor; {} when it would refuse."""
+
+    def run(source: Path, type: str, imatrix: Path | None = None) -> dict[str, str]:
+        done = _llama_quantize(["--dry-run", source, type], imatrix)
+        if done.returncode or "will require an imatrix" in done.stdout:
+            return {}
+        told = re.findall(r"^\[ *\d+/ *\d+\] (\S+) .* type = +(\w+), size = .*?(?:\((\w+)\))?$", done.stdout, re.M)
+        return {name: _TYPE_NAMES[after or before] for name, before, after in told}
+
+    return run
+
+
+_TYPE_NAMES = {re.sub("_k$", "_K", name.lower()): name for name in TYPES}
+
+
+def _llama_quantize(arguments: list[str | Path], imatrix: Path | None) -> subprocess.CompletedProcess[str]:
     program = find_quantize()
     if program is None:
         pytest.skip("needs llama-quantize: build llama.cpp and set LLAMA_CPP_DIR to it, or put the program on PATH")
-
-    def run(source: Path, target: Path, type: str) -> bool:
-        return subprocess.run([program, source, target, type], capture_output=True).returncode == 0
-
-    return run
+    weighed = ["--imatrix", imatrix.name] if imatrix else []  # its path would be told in the file
+    command = [program, *weighed, *arguments]
+    folder = imatrix.parent if imatrix else None
+    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from variantforge.stages.quantize.gguf_file import Field, write_gguf
+from variantforge.stages.quantize.gguf_mix import is_quantized
+from variantforge.stages.quantize.gguf_recipes import ModelShape
 from variantforge.stages.quantize.gguf_types import FILE_TYPES, Tensor
+from variantforge.stages.quantize.imatrix import Entry, Imatrix
 
 _F32 = 6
 
@@ -38,6 +41,10 @@ class Synthetic:
         with open(path, "wb") as file:
             write_gguf(file, self.fields(), tensors, ([values_of(tensor)] for tensor in tensors))
         return path
+
+    @property
+    def shape(self) -> ModelShape:
+        return ModelShape(self.architecture, self.layers, self.heads, self.value_heads, self.experts)
 
     def fields(self) -> dict[str, Field]:
         numbers = {
@@ -84,6 +91,7 @@ class Synthetic:
                 yield Tensor(f"{name}_exps.weight", (columns, self.rows, self.experts), "BF16")
         else:
             yield self.matrix("ffn_up")
+            yield self.matrix("ffn_gate")
             yield self.matrix("ffn_down", self.inner)
 
     def matrix(self, name: str, columns: int = 0) -> Tensor:
@@ -97,15 +105,32 @@ def values_of(tensor: Tensor) -> np.ndarray:
     return values if tensor.type == "F32" else (values.view(np.uint32) >> 16).astype(np.uint16)
 
 
+def imatrix_of(model: Synthetic) -> Imatrix:
+    """An importance matrix of all layers, with columns of very different weight; the last expert read nothing."""
+    entries = {}
+    for tensor in model.tensors():
+        if tensor.layer >= 0 and is_quantized(tensor):
+            matrices = tensor.shape[2] if tensor.is_stacked else 1
+            random = hashlib.shake_256(f"{tensor.name} imatrix".encode()).digest(matrices * tensor.shape[0])
+            sums = np.exp2(np.frombuffer(random, np.uint8).reshape(matrices, -1).astype(np.float32) / 32)
+            counts = np.full(matrices, 100, np.float32)
+            if matrices > 1:
+                sums[-1], counts[-1] = 0, 0
+            entries[tensor.name] = Entry(sums, counts)
+    return Imatrix(entries, ("rows",), 3)
+
+
 MODELS = {
-    "llama, tied": Synthetic(layers=9, tied=True),
-    "llama of 20 layers, one head per value": Synthetic(layers=20, value_heads=4),
-    "qwen3, four heads per value": Synthetic("qwen3", layers=17, heads=8, value_heads=2),
-    "rows of 576, as in SmolLM2": Synthetic(layers=8, width=576, inner=1536, heads=9, value_heads=3, tied=True),
-    "rows of 48, that nothing divides": Synthetic(layers=2, width=64, inner=48, tied=True),
+    "llama, tied": Synthetic(layers=9, rows=2, tied=True),
+    "llama of 20 layers, one head per value": Synthetic(layers=20, rows=2, value_heads=4),
+    "qwen3, four heads per value": Synthetic("qwen3", layers=17, rows=2, heads=8, value_heads=2),
+    "rows of 576, as in SmolLM2": Synthetic(layers=8, width=576, inner=1536, rows=2, heads=9, value_heads=3, tied=True),
+    "rows of 48, that nothing divides": Synthetic(layers=2, width=64, inner=48, rows=2, tied=True),
     "qwen2 of 80 layers": Synthetic("qwen2", layers=80, heads=8, value_heads=1, rows=2),
     "llama of 80 layers": Synthetic(layers=80, heads=8, value_heads=1, rows=2),
-    "mixtral, eight experts": Synthetic(layers=9, experts=8, rows=4),
-    "qwen3moe, sixteen experts": Synthetic("qwen3moe", layers=9, experts=16, rows=4),
-    "falcon": Synthetic("falcon", layers=20, heads=4, value_heads=1),
+    "mixtral, eight experts": Synthetic(layers=17, experts=8, rows=2),
+    "qwen3moe, sixteen experts": Synthetic("qwen3moe", layers=17, experts=16, rows=2),
+    "falcon": Synthetic("falcon", layers=20, heads=4, value_heads=1, rows=2),
 }
+# To compare what is rounded: experts, and rows of 576 beside rows of 256.
+ROUNDED = Synthetic("qwen3moe", layers=1, experts=4, rows=3, inner=576)

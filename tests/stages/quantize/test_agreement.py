@@ -4,51 +4,101 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.stages.quantize.conftest import source_of
-from tests.stages.quantize.synthetic import MODELS
+from tests.stages.quantize.synthetic import MODELS, ROUNDED, Synthetic, imatrix_of
 from variantforge.errors import QuantizeError
 from variantforge.hashing import file_digest
 from variantforge.stages.quantize.gguf_file import GgufFile
-from variantforge.stages.quantize.gguf_types import FILE_TYPES
+from variantforge.stages.quantize.gguf_mix import choose_types, in_llama_order, needs_imatrix
+from variantforge.stages.quantize.gguf_types import FILE_TYPES, Tensor
 from variantforge.stages.quantize.gguf_write import quantize_file
-from variantforge.step import Artifact
+from variantforge.stages.quantize.imatrix import FILE, read_imatrix, write_imatrix
 
 GOLDEN = Path(__file__).parent / "golden" / "llama_quantize"
-Make = Callable[[Path, Path, str], bool]
+Make = Callable[[Path, Path, str, Path | None], bool]
+Plan = Callable[[Path, str, Path | None], dict[str, str]]
+REFUSED = "refused"
+AFTER_A_WHILE = [type for type in FILE_TYPES if type.startswith(("IQ1", "IQ2", "IQ3_XXS"))]  # tables are made first
+AT_ONCE = [type for type in FILE_TYPES if type not in AFTER_A_WHILE]
 
 
-def ours(source: Path, target: Path, type: str) -> bool:
+def ours(source: Path, target: Path, type: str, imatrix: Path | None = None) -> bool:
     try:
-        quantize_file(GgufFile.open(source), target, type, lambda done, total: None)
+        read = read_imatrix(imatrix) if imatrix else None
+        quantize_file(GgufFile.open(source), target, type, lambda done, total: None, read)
     except QuantizeError:
         return False
     return True
 
 
-def types_by_part(file: GgufFile) -> dict[str, str]:
+def by_part(chosen: Mapping[str, str]) -> dict[str, str]:
     """``attn_v.weight -> "Q4_K: 2 3; Q6_K: 0 1 4"``: which layers hold which type (no number: outside the layers)."""
     layers: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for tensor in file.tensors.values():
-        part = tensor.name.split(".", 2)[2] if tensor.layer >= 0 else tensor.name
-        layers[part][tensor.type] += [str(tensor.layer)] if tensor.layer >= 0 else []
+    for name, kind in chosen.items():
+        inside = name.startswith("blk.")
+        part = name.split(".", 2)[2] if inside else name
+        layers[part][kind] += [name.split(".")[1]] if inside else []
     return {
         part: "; ".join(f"{kind}: {' '.join(at)}" if at else kind for kind, at in sorted(kinds.items()))
         for part, kinds in sorted(layers.items())
     }
 
 
-def described(make: Make, source: Path, target: Path) -> str:
-    """All file types of one model, as the golden file tells them."""
+def ways(type: str) -> list[bool]:
+    """Without an importance matrix, and with one where the type reads it."""
+    return [False, True] if FILE_TYPES[type].imatrix else [False]
+
+
+def title(type: str, guided: bool) -> str:
+    return f"{type}, imatrix" if guided else type
+
+
+def types_told(plan: Plan, model: Synthetic, folder: Path) -> str:
+    """The types that ``llama-quantize`` would give to all tensors of a model, for every file type."""
+    source, imatrix = model.write(folder / "source.gguf"), folder / FILE
+    write_imatrix(imatrix, imatrix_of(model))
     table: dict[str, object] = {}
     for type in FILE_TYPES:
-        made = make(source, target, type)
-        table[type] = {"sha256": file_digest(target), **types_by_part(GgufFile.open(target))} if made else "refused"
+        for guided in ways(type):
+            chosen = plan(source, type, imatrix if guided else None)
+            table[title(type, guided)] = by_part(chosen) if chosen else REFUSED
     return json.dumps(table, indent=1) + "\n"
+
+
+def types_chosen(model: Synthetic) -> str:
+    """The same, as ``choose_types`` says without rounding anything."""
+    tensors = list(model.tensors())
+    table: dict[str, object] = {}
+    for type in FILE_TYPES:
+        for guided in ways(type):
+            table[title(type, guided)] = _chosen(type, model, tensors, guided)
+    return json.dumps(table, indent=1) + "\n"
+
+
+def _chosen(type: str, model: Synthetic, tensors: list[Tensor], guided: bool) -> object:
+    try:
+        chosen = choose_types(type, model.shape, tensors, imatrix=guided)
+    except QuantizeError:
+        return REFUSED
+    if not guided and any(needs_imatrix(type, one, chosen[one.name]) for one in tensors):
+        return REFUSED
+    return by_part({tensor.name: chosen[tensor.name] for tensor in in_llama_order(tensors)})
+
+
+def digests(make: Make, folder: Path, types: Iterable[str] = FILE_TYPES) -> dict[str, str]:
+    """SHA-256 of one model in each of these file types."""
+    source, imatrix, target = ROUNDED.write(folder / "source.gguf"), folder / FILE, folder / "made.gguf"
+    write_imatrix(imatrix, imatrix_of(ROUNDED))
+    table = {}
+    for type in types:
+        for guided in ways(type):
+            made = make(source, target, type, imatrix if guided else None)
+            table[title(type, guided)] = file_digest(target) if made else REFUSED
+    return table
 
 
 def golden_file(model: str) -> Path:
@@ -56,41 +106,36 @@ def golden_file(model: str) -> Path:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_files_made_in_process_are_those_that_llama_quantize_made(model: str, tmp_path: Path) -> None:
-    source = MODELS[model].write(tmp_path / "source.gguf")
-    assert described(ours, source, tmp_path / "made.gguf") == golden_file(model).read_text()
+def test_every_tensor_gets_the_type_that_llama_quantize_gave_it(model: str) -> None:
+    assert types_chosen(MODELS[model]) == golden_file(model).read_text()
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_llama_quantize_makes_the_golden_files(
-    model: str, llama_quantize: Make, golden: Callable[[Path, str], None], tmp_path: Path
-) -> None:
-    source = MODELS[model].write(tmp_path / "source.gguf")
-    golden(golden_file(model), described(llama_quantize, source, tmp_path / "made.gguf"))
-
-
-@pytest.mark.parametrize("type", FILE_TYPES)
-def test_real_models_quantized_both_ways_are_the_same_file(
-    type: str, llama_quantize: Make, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    for name in ("llama_source", "qwen3_source"):
-        source: Artifact = request.getfixturevalue(name)
-        assert ours(source.path / "model.gguf", tmp_path / "ours", type)
-        assert llama_quantize(source.path / "model.gguf", tmp_path / "theirs", type)
-        assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+@pytest.mark.parametrize(
+    "types", [AT_ONCE, pytest.param(AFTER_A_WHILE, marks=pytest.mark.slow)], ids=["", "IQ1 to IQ3"]
+)
+def test_files_made_in_process_are_those_that_llama_quantize_made(types: list[str], tmp_path: Path) -> None:
+    made, expected = digests(ours, tmp_path, types), json.loads((GOLDEN / "bytes.json").read_text())
+    assert made == {type: expected[type] for type in made}
 
 
 @pytest.mark.slow
-def test_smollm2_quantized_both_ways_is_the_same_file_for_every_type(llama_quantize: Make, tmp_path: Path) -> None:
-    from tests.bench import do_step
-    from tests.tiny import smollm2_gguf
-    from variantforge.stages.base.stage import STAGE as BASE
-    from variantforge.step import Pin, Step
+@pytest.mark.parametrize("model", MODELS)
+def test_llama_quantize_chooses_the_golden_types(
+    model: str, llama_quantize_plan: Plan, golden: Callable[[Path, str], None], tmp_path: Path
+) -> None:
+    golden(golden_file(model), types_told(llama_quantize_plan, MODELS[model], tmp_path))
 
-    pin = Pin(file_digest(smollm2_gguf()), str(smollm2_gguf()))
-    base = do_step(BASE, Step("base", BASE.version, "gguf", pins={"model": pin}), tmp_path)
-    source = source_of(base.path / "model", tmp_path / "quantize").path / "model.gguf"
-    for type in FILE_TYPES:
-        assert ours(source, tmp_path / "ours", type)
-        assert llama_quantize(source, tmp_path / "theirs", type)
-        assert file_digest(tmp_path / "ours") == file_digest(tmp_path / "theirs"), type
+
+@pytest.mark.slow
+def test_llama_quantize_makes_the_golden_bytes(
+    llama_quantize: Make, golden: Callable[[Path, str], None], tmp_path: Path
+) -> None:
+    golden(GOLDEN / "bytes.json", json.dumps(digests(llama_quantize, tmp_path), indent=1) + "\n")
+
+
+def test_the_types_that_need_an_importance_matrix_are_those_that_llama_cpp_refuses_without() -> None:
+    tables = [json.loads(golden_file(model).read_text()) for model in MODELS]
+    refused = {
+        type for type in FILE_TYPES if any(REFUSED == t[type] != t.get(f"{type}, imatrix", REFUSED) for t in tables)
+    }
+    assert refused == {type for type, kind in FILE_TYPES.items() if kind.imatrix == "needs"}

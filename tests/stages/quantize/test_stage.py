@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from variantforge.plan.build import Draft
+from variantforge.plan.pin import Resolver
 from variantforge.spec.family import FamilySpec
 from variantforge.spec.inherit import inherit
 from variantforge.stages.quantize import QUANTIZERS
@@ -29,12 +30,14 @@ def family(**variants: list[str] | None) -> FamilySpec:
 def planned(spec: FamilySpec, *, merged: bool = True) -> tuple[Draft, dict[str, str]]:
     """The desk after this stage planned all variants, and the problems told there."""
     problems: dict[str, str] = {}
-    draft = Draft(spec, Path(), None, problems.__setitem__)  # type: ignore[arg-type]
+    draft = Draft(spec, Path(), Resolver(), problems.__setitem__)
     for name, variant in spec.variants.items():
         draft.at_key = f"variants.{name}"
         if merged:
             draft.add(Place("base", name), Step("base", 1, "folder"))
             draft.add(Place("merge", name), Step("merge", 1, "lora", {"of": name}))
+            draft.add(Place("data", name, "mix"), Step("data", 1, "mix", {"of": name}))
+            draft.add(Place("data", None, "chat"), Step("data", 1, "rows", {"name": "chat"}))
         STAGE.plan(draft, name, variant)
     STAGE.plan(draft, None, None)
     return draft, problems
@@ -57,10 +60,93 @@ def test_every_format_is_a_step_on_the_merged_model() -> None:
 
 
 def test_all_gguf_types_of_a_variant_share_one_conversion() -> None:
-    draft, _ = planned(family(code=[f"gguf:{type}" for type in FILE_TYPES]))
+    types = [type for type, kind in FILE_TYPES.items() if kind.imatrix != "needs"]
+    draft, problems = planned(family(code=[f"gguf:{type}" for type in types]))
+    assert problems == {}
     steps = [step for step in draft.steps.values() if step.stage == "quantize"]
-    assert len(steps) == len(FILE_TYPES) + 1
+    assert len(steps) == len(types) + 1
     assert len({step.inputs.get("source") for step in steps} - {None}) == 1
+
+
+def calibrated(*formats: str, variant: dict[str, Any] | None = None, **defaults: Any) -> tuple[Draft, dict[str, str]]:
+    """What is planned of a variant in these formats; ``variant``: what it declares beside them."""
+    spec = {
+        "family": "f",
+        "base": {"model": "./base"},
+        "datasets": {"chat": {"path": "./chat.jsonl"}},
+        "variants": {
+            "code": {"kind": "code", "data": {"mix": {"rows": 1.0}}, "quantize": [*formats], **(variant or {})}
+        },
+        "defaults": defaults,
+    }
+    family = inherit(FamilySpec.model_validate(spec))
+    return planned(family)
+
+
+OWN = {"calibration": {"tokens": 1024}}
+
+
+def test_with_calibration_types_take_in_one_importance_matrix_of_the_variants_own_rows() -> None:
+    draft, problems = calibrated("gguf:IQ2_M", "gguf:Q4_K_M", "gguf:Q8_0", "gguf:F16", variant=OWN)
+    assert problems == {}
+    text, matrix = at(draft, "calibration"), at(draft, "imatrix")
+    mix, merge = (draft.step(Place(stage, "code", name)) for stage, name in (("data", "mix"), ("merge", "")))
+    assert mix
+    assert merge
+    assert text.params == {"calibration": {"tokens": 1024}}
+    assert text.inputs == {"model": merge.key, "data": mix.key}
+    assert matrix.inputs == {
+        "model": merge.key,
+        "source": at(draft, "gguf:source").key,
+        "calibration": text.key,
+    }
+    for format in ("gguf:IQ2_M", "gguf:Q4_K_M"):
+        assert at(draft, format).inputs["imatrix"] == matrix.key
+    for format in ("gguf:Q8_0", "gguf:F16"):
+        assert "imatrix" not in at(draft, format).inputs  # they round all weights alike, or none
+
+
+def test_named_datasets_are_read_instead_of_the_variants_own_rows() -> None:
+    draft, problems = calibrated("gguf:Q4_K_M", variant={"calibration": {"datasets": {"chat": 1.0}}})
+    chat = draft.step(Place("data", None, "chat"))
+    assert problems == {}
+    assert chat
+    assert at(draft, "calibration").inputs["dataset:chat"] == chat.key
+    assert "data" not in at(draft, "calibration").inputs
+
+
+@pytest.mark.parametrize("type", [type for type, kind in FILE_TYPES.items() if kind.imatrix == "needs"])
+def test_a_type_that_llama_cpp_refuses_without_an_importance_matrix_asks_for_calibration(type: str) -> None:
+    draft, problems = calibrated("gguf:Q8_0", f"gguf:{type}")
+    assert list(problems) == ["variants.code.quantize[1]"]
+    assert "calibration: {tokens: 131072}" in problems["variants.code.quantize[1]"]
+    assert draft.step(Place("quantize", "code", f"gguf:{type}")) is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "key"),
+    [({"variant": OWN}, "variants.code.calibration"), (OWN, "defaults.calibration")],
+    ids=["of the variant", "of the defaults"],
+)
+def test_calibration_that_no_format_reads_is_a_problem(declared: dict[str, Any], key: str) -> None:
+    _, problems = calibrated("gguf:Q8_0", "nf4", **declared)
+    assert list(problems) == [key]
+    assert "none of the formats" in problems[key]
+
+
+def test_a_variant_takes_the_defaults_calibration_key_by_key_and_none_when_it_says_null() -> None:
+    named = {"calibration": {"seed": 3, "tokens": 2048}}
+    assert at(calibrated("gguf:Q4_K_M", **named)[0], "calibration").params["calibration"] == named["calibration"]
+    own = calibrated("gguf:Q4_K_M", variant=OWN, **named)[0]
+    assert at(own, "calibration").params["calibration"] == {"seed": 3, "tokens": 1024}
+    none = calibrated("gguf:Q4_K_M", "gguf:Q8_0", variant={"calibration": None}, **named)[0]
+    assert none.step(Place("quantize", "code", "calibration")) is None
+
+
+def test_without_calibration_keys_are_what_they_were() -> None:
+    draft, _ = calibrated("gguf:Q4_K_M")
+    assert at(draft, "gguf:Q4_K_M").params == {"type": "Q4_K_M"}
+    assert set(at(draft, "gguf:Q4_K_M").inputs) == {"model", "source"}
 
 
 def test_without_gguf_nothing_is_converted() -> None:
@@ -73,7 +159,7 @@ def test_without_gguf_nothing_is_converted() -> None:
     [
         ("gguf:Q4_KM", "gguf has no type 'Q4_KM'. Did you mean 'Q4_K_M'?"),
         ("gguf:q8_0", "gguf has no type 'q8_0'. Did you mean 'Q8_0'?"),
-        ("gguf:IQ1_XXL", f"gguf has no type 'IQ1_XXL'. Types: {', '.join(FILE_TYPES)}."),
+        ("gguf:W4A16", f"gguf has no type 'W4A16'. Types: {', '.join(FILE_TYPES)}."),
         ("gguf:source", f"gguf has no type 'source'. Types: {', '.join(FILE_TYPES)}."),
         ("gguf", "gguf needs a type, e.g. gguf:Q4_K_M."),
         ("gguf:", "gguf needs a type, e.g. gguf:Q4_K_M."),

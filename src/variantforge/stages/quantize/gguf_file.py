@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from variantforge.errors import QuantizeError
-from variantforge.stages.quantize.gguf_mix import ModelShape
+from variantforge.stages.quantize.gguf_recipes import ModelShape
 from variantforge.stages.quantize.gguf_types import TYPES, Tensor, type_name
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ class Field(NamedTuple):
     raw: bytes
 
     @classmethod
-    def of(cls, value: int | str) -> Field:
-        """A field holding an unsigned 32-bit number or a text."""
+    def of(cls, value: int | str | list[str]) -> Field:
+        """A field holding an unsigned 32-bit number, a text, or a list of texts."""
+        if isinstance(value, list):
+            return cls(_ARRAY, struct.pack("<IQ", _STRING, len(value)) + b"".join(map(_text, value)))
         if isinstance(value, str):
             text = value.encode()
             return cls(_STRING, struct.pack("<Q", len(text)) + text)

@@ -1,22 +1,27 @@
 """llama.cpp's choice of a type for each tensor of a file type such as Q4_K_M.
 
 A file type is a mix: most tensors get its ``usual`` type, the ones that hurt most when they are rounded get more
-bits. The rules below are those of ``llama-quantize`` (llama.cpp, src/llama-quant.cpp, August 2026) without an
-importance matrix, as far as variantforge's file types use them; tests hold them against the real one.
+bits (``gguf_recipes``); some are never rounded, and rows that a type's blocks do not divide get another type. All as
+in ``llama-quantize`` (llama.cpp, src/llama-quant.cpp, August 2026); tests hold it against the real one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from variantforge.errors import QuantizeError
+from variantforge.stages.quantize.gguf_recipes import BELOW_THREE_BITS, STACKED, ModelShape, Seat, recipe_of
 from variantforge.stages.quantize.gguf_types import FILE_TYPES, TYPES, Tensor
 
-_NARROWER_BLOCKS = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
-
+# What stands in where blocks do not divide the rows.
+_NARROWER_BLOCKS = {
+    **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"),
+    **dict.fromkeys(("Q2_K", "Q3_K", "TQ1_0", "TQ2_0"), "Q4_0"),
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
+}
 # Never quantized, beside vectors, norms and whatever is not called "weight": expert routers, position tables,
 # the small matrices of Mamba, RWKV, Gemma 3n, T5 and MiniMax, and parts of vision and audio towers.
 _KEPT_WHOLE = frozenset({"position_embd.weight", "token_types.weight"})
@@ -31,94 +36,20 @@ _KEPT_PARTS = (
     *(".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger"),
     *("a.rvq.codebook", "mm.a.code_embd"),
 )
-_ROLES = {  # part of a name -> what the tensor does; the first match counts
+_PARTS = {  # part of a name -> what the tensor does; the first match counts
     "attn_qkv.weight": "value",
     "attn_kv_b.weight": "value",
     "attn_v.weight": "value",
     "attn_k.weight": "key",
+    "attn_q.weight": "query",
     "attn_output.weight": "attention output",
+    "ffn_up": "up",
+    "ffn_gate": "gate",
     "ffn_down": "down",
 }
 _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
-_LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """What the choice depends on beside the tensor: read from a file's header."""
-
-    architecture: str
-    layers: int
-    heads: int
-    value_heads: int
-    experts: int = 0
-
-    @property
-    def heads_per_value(self) -> int:
-        return self.heads // self.value_heads if self.value_heads else 0
-
-    @property
-    def is_70b(self) -> bool:
-        """Values are shared by so many heads there that more bits for them cost next to nothing."""
-        shared = self.architecture != "llama" or self.heads != self.value_heads
-        return shared and _LAYERS_OF_70B.get(self.architecture) == self.layers
-
-
-class Seat(NamedTuple):
-    """Where among its like a tensor sits: ``number`` (from 0) of ``total``."""
-
-    number: int
-    total: int
-
-    @property
-    def matters_more(self) -> bool:
-        """The first and the last eighth, and every third in between."""
-        eighth = self.total // 8
-        return self.number < eighth or self.number >= 7 * self.total // 8 or (self.number - eighth) % 3 == 2
-
-
-Rule = Callable[[Seat, ModelShape], str | None]
-
-
-def _always(kind: str) -> Rule:
-    return lambda seat, model: kind
-
-
-def _where_it_matters(kind: str) -> Rule:
-    return lambda seat, model: kind if seat.matters_more else None
-
-
-# (role, file type) -> the type instead of the usual one; None keeps the usual one.
-_RULES: dict[tuple[str, str], Rule] = {
-    ("value", "Q2_K"): lambda seat, model: "Q4_K" if model.heads_per_value >= 4 else "Q3_K",
-    ("value", "Q3_K_M"): lambda seat, model: "Q5_K" if seat.number < 2 else "Q4_K",
-    ("value", "Q4_K_S"): lambda seat, model: "Q5_K" if seat.number < 4 else None,
-    ("value", "Q4_K_M"): _where_it_matters("Q6_K"),
-    ("value", "Q5_K_M"): _where_it_matters("Q6_K"),
-    ("down", "Q2_K"): _always("Q3_K"),
-    ("down", "Q3_K_M"): lambda seat, model: "Q5_K" if seat.number < seat.total // 16 else "Q4_K",
-    ("down", "Q4_K_S"): lambda seat, model: "Q5_K" if seat.number < seat.total // 8 else None,
-    ("down", "Q4_K_M"): _where_it_matters("Q6_K"),
-    ("down", "Q5_K_M"): _where_it_matters("Q6_K"),
-    ("attention output", "Q2_K"): _always("Q3_K"),
-    ("attention output", "Q3_K_M"): _always("Q4_K"),
-}
-_RULES_OF_8_EXPERTS: dict[tuple[str, str], Rule] = {
-    **{(role, file_type): _always("Q8_0") for role in ("value", "key") for file_type in FILE_TYPES},
-    **{("attention output", file_type): _always("Q5_K") for file_type in ("Q2_K", "Q3_K_M", "Q4_K_S", "Q4_K_M")},
-}
-
-
-def _falcon_down(seat: Seat, first: str, more: str) -> str | None:
-    return first if seat.number < seat.total // 16 else more if seat.matters_more else None
-
-
-_RULES_OF_FALCON: dict[tuple[str, str], Rule] = {
-    ("down", "Q3_K_M"): lambda seat, model: _falcon_down(seat, "Q5_K", "Q4_K"),
-    ("down", "Q4_K_M"): lambda seat, model: _falcon_down(seat, "Q6_K", "Q5_K"),
-    ("down", "Q4_K_S"): lambda seat, model: None,
-    **{("attention output", file_type): lambda seat, model: None for file_type in FILE_TYPES},
-}
+_OF_EACH_LAYER = ("up", "gate", "down")  # a mixture may have several of them in one layer
+_NEED_IMATRIX = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"})
 
 
 def in_llama_order(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -126,56 +57,60 @@ def in_llama_order(tensors: Iterable[Tensor]) -> list[Tensor]:
     return sorted(tensors, key=lambda tensor: (tensor.layer, tensor.name))
 
 
-def choose_types(file_type: str, model: ModelShape, tensors: Iterable[Tensor]) -> dict[str, str]:
+def choose_types(
+    file_type: str, model: ModelShape, tensors: Iterable[Tensor], *, imatrix: bool = False
+) -> dict[str, str]:
     """Tensor name -> type, for every tensor of a 16-bit file. Raises QuantizeError for rows nothing fits."""
     ordered = in_llama_order(tensors)
-    tied = all(tensor.name != "output.weight" for tensor in ordered)
-    totals = {"value": sum(_role(tensor) == "value" for tensor in ordered), "down": model.layers}
+    parts = {tensor.name: _part(tensor, ordered) for tensor in ordered}
+    layers = dict.fromkeys(_OF_EACH_LAYER, model.layers)
+    totals = {**layers, "value": sum(part == "value" for part in parts.values())}
+    by_name = _OF_EACH_LAYER if model.experts > 1 and file_type not in BELOW_THREE_BITS else ()
+    recipe, usual = recipe_of(file_type, model), FILE_TYPES[file_type].usual
     seen: Counter[str] = Counter()
-    usual = FILE_TYPES[file_type].usual
     chosen = {}
     for tensor in ordered:
-        if not _is_quantized(tensor):
+        if not is_quantized(tensor):
             chosen[tensor.name] = tensor.type
         elif TYPES[usual].block == 1:
             chosen[tensor.name] = usual
         else:
-            role = _role(tensor)
-            by_name = role == "down" and model.experts > 1  # several down projections in one layer
-            seat = Seat(tensor.layer if by_name else seen[role], totals.get(role, 0))
-            seen[role] += 1
-            head = tensor.name == "output.weight" or (tied and tensor.name in _EMBEDDINGS)
-            kind = _head_type(usual, model, tensor) if head else _mixed(role, file_type, seat, model)
+            part = parts[tensor.name]
+            seat = Seat(tensor.layer if part in by_name else seen[part], totals.get(part, 0), model, imatrix)
+            seen[part] += 1
+            rule = recipe.get(STACKED) if tensor.is_stacked and part != "head" else None
+            rule = rule or recipe.get(part)
+            kind = (rule(seat) if rule else None) or _without_rule(part, usual)
+            if part == "head" and tensor.shape[0] % TYPES[usual].block:
+                kind = "Q8_0"
             chosen[tensor.name] = _fitting(tensor, kind)
     return chosen
 
 
-def _is_quantized(tensor: Tensor) -> bool:
-    is_matrix = any(length > 1 for length in tensor.shape[1:])
+def needs_imatrix(file_type: str, tensor: Tensor, kind: str) -> bool:
+    """Whether llama.cpp refuses to round a tensor to ``kind`` without an importance matrix."""
+    if tensor.name in ("output.weight", *_EMBEDDINGS) or not is_quantized(tensor):
+        return False
+    return kind in _NEED_IMATRIX or (file_type == "Q2_K_S" and kind == "Q2_K")
+
+
+def is_quantized(tensor: Tensor) -> bool:
+    """Whether a tensor is ever rounded: matrices called "weight", but for a few small or delicate ones."""
     kept = tensor.name in _KEPT_WHOLE or any(part in tensor.name for part in _KEPT_PARTS)
-    return is_matrix and tensor.name.endswith("weight") and not kept
+    return tensor.is_matrix and tensor.name.endswith("weight") and not kept
 
 
-def _role(tensor: Tensor) -> str:
-    return next((role for part, role in _ROLES.items() if part in tensor.name), "")
+def _part(tensor: Tensor, all: Iterable[Tensor]) -> str:
+    """What a tensor does; the embeddings are the head where a model has no other."""
+    if tensor.name == "output.weight":
+        return "head"
+    if tensor.name in _EMBEDDINGS:
+        return "embeddings" if any(other.name == "output.weight" for other in all) else "head"
+    return next((part for name, part in _PARTS.items() if name in tensor.name), "")
 
 
-def _head_type(usual: str, model: ModelShape, tensor: Tensor) -> str:
-    """The output matrix, or the embeddings when they are the output matrix too."""
-    if model.architecture == "falcon" or tensor.shape[0] % TYPES[usual].block:
-        return "Q8_0"
-    return usual if usual == "Q8_0" else "Q6_K"
-
-
-def _mixed(role: str, file_type: str, seat: Seat, model: ModelShape) -> str:
-    rules = _RULES
-    if model.architecture == "falcon":
-        rules = rules | _RULES_OF_FALCON
-    elif model.experts == 8:
-        rules = rules | _RULES_OF_8_EXPERTS
-    rule = rules.get((role, file_type))
-    kind = (rule(seat, model) if rule else None) or FILE_TYPES[file_type].usual
-    return "Q5_K" if role == "value" and model.is_70b and kind in ("Q3_K", "Q4_K") else kind
+def _without_rule(part: str, usual: str) -> str:
+    return "Q6_K" if part == "head" and usual != "Q8_0" else usual
 
 
 def _fitting(tensor: Tensor, kind: str) -> str:

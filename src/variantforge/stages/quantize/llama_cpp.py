@@ -63,11 +63,16 @@ def find_converter() -> Path | None:
 
 def find_quantize() -> Path | None:
     """The program ``llama-quantize``, if there is one."""
+    return find_program(QUANTIZE)
+
+
+def find_program(name: str) -> Path | None:
+    """One of llama.cpp's programs, if it is built or installed here."""
     if folder := _llama_cpp_dir():
         for built_in in _BUILT_IN:
-            if os.access(program := folder / built_in / QUANTIZE, os.X_OK):
+            if os.access(program := folder / built_in / name, os.X_OK):
                 return program
-    on_path = shutil.which(QUANTIZE)
+    on_path = shutil.which(name)
     return Path(on_path) if on_path else None
 
 
@@ -116,10 +121,12 @@ def clean_environment(scratch: Path) -> dict[str, str]:
     return {**passed_on, **settings}
 
 
-def run_tool(command: Sequence[str | Path], context: StepContext, watch: Callable[[str], None]) -> list[str]:
+def run_tool(
+    command: Sequence[str | Path], context: StepContext, watch: Callable[[str], None], *, folder: Path | None = None
+) -> list[str]:
     """Runs a tool, handing each line of its output to ``watch``; returns the last lines when it failed, else [].
 
-    Raises Interrupted when the user asked to stop.
+    ``folder``: where it is started. Raises Interrupted when the user asked to stop.
     """
     last_lines: deque[str] = deque(maxlen=_LAST_LINES)
     process = subprocess.Popen(
@@ -128,6 +135,7 @@ def run_tool(command: Sequence[str | Path], context: StepContext, watch: Callabl
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=clean_environment(context.scratch),
+        cwd=folder,
         text=True,  # also makes lines of what progress bars end with \r
         encoding="utf-8",
         errors="replace",

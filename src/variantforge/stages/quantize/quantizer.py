@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from variantforge.spec.family import VariantSpec
 from variantforge.stages.stage import Desk
 from variantforge.step import Step, StepContext
 
@@ -24,6 +25,14 @@ class Quantizer(Protocol):
 
     def do(self, context: StepContext) -> None:
         """Does the step, whose ``params["type"]`` is the type: fills ``context.out`` and writes the facts."""
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A quantizer that cannot make all of its types of every variant."""
+
+    def lacks(self, variant: VariantSpec, type: str) -> str:
+        """What the variant must declare for ``type``, as a sentence; '' when it may be made."""
 
 
 def quantize_step(method: str, type: str, inputs: Mapping[str, str], **params: Any) -> Step:

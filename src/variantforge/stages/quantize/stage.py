@@ -6,7 +6,7 @@ from variantforge.registry import near
 from variantforge.spec.family import VariantSpec
 from variantforge.stages.quantize import QUANTIZERS
 from variantforge.stages.quantize.calibration import CALIBRATION, write_calibration
-from variantforge.stages.quantize.quantizer import VERSION, quantize_step
+from variantforge.stages.quantize.quantizer import VERSION, Choosy, quantize_step
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
 
@@ -19,14 +19,17 @@ class Quantize:
 
     def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
         if name is None or variant is None:
+            _tell_unread_defaults(desk)
             return
         inherited = variant.quantize is desk.family.defaults.quantize
         key = "defaults.quantize" if inherited else f"{desk.at_key}.quantize"
         for index, entry in enumerate(variant.quantize):
-            if complaint := _complaint(entry):
+            if complaint := _complaint(entry) or _lacks(variant, entry):
                 desk.problem(f"{key}[{index}]", complaint)
             else:
                 _lay_out(desk, name, entry)
+        if variant.calibration and desk.family.defaults.calibration is None and not _calibrated(desk, name):
+            desk.problem(f"{desk.at_key}.calibration", _UNREAD)
 
     def do(self, context: StepContext) -> None:
         if context.step.method == CALIBRATION:
@@ -52,6 +55,25 @@ def _complaint(entry: str) -> str:
         return ""
     known = near(type.upper(), list(types)) or f" Types: {', '.join(types)}."
     return f"{method} has no type '{type}'.{known}"
+
+
+def _lacks(variant: VariantSpec, entry: str) -> str:
+    method, _, type = entry.partition(":")
+    quantizer = QUANTIZERS.load(method)()
+    return quantizer.lacks(variant, type) if isinstance(quantizer, Choosy) else ""
+
+
+_UNREAD = "none of the formats under 'quantize' reads it: remove it, or add one that does, e.g. gguf:Q4_K_M"
+
+
+def _calibrated(desk: Desk, name: str) -> bool:
+    """Whether some format of a variant reads its calibration, or it cannot be told since it has no merged model."""
+    return desk.step(Place("quantize", name, CALIBRATION)) is not None or desk.step(Place("merge", name)) is None
+
+
+def _tell_unread_defaults(desk: Desk) -> None:
+    if desk.family.defaults.calibration and not any(_calibrated(desk, name) for name in desk.family.variants):
+        desk.problem("defaults.calibration", _UNREAD)
 
 
 def _lay_out(desk: Desk, name: str, entry: str) -> None:
