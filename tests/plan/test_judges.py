@@ -88,8 +88,7 @@ def test_prompts_of_the_users_are_pinned_read_and_what_is_wrong_with_them_is_tol
     assert step(laid_out(tmp_path, sections)).key != key
     lines.write_text('{"prompt": "Why?"}\n{"promt": "Why?"}\n')
     assert problems(tmp_path, {"small": {}}, evaluate=sections) == {
-        "evaluate.duel.path": "mine.jsonl:2  one of 'prompt' (a text) and 'messages' (a list) is wanted. "
-        "Next: correct ./mine.jsonl"
+        "evaluate.duel.path": "./mine.jsonl:2  one of 'prompt' (a text) and 'messages' (a list) is wanted"
     }
 
 
