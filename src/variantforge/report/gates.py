@@ -47,7 +47,7 @@ def _rows(shelf: Shelf, place: Place, together: Together) -> Iterator[tuple[tupl
             estimate=None if verdict.get("value") is None else estimate(verdict),
             why=verdict["why"],
             among_all=together.get((place.variant, place.name, verdict["metric"], verdict["why"]), ""),
-            forced=str(facts.get("forced") or ""),
+            forced=str((facts.get("forced") or {}).get("reason", "")),
         )
         yield (verdict["metric"], verdict.get("vs") or ""), row
 
