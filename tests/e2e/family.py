@@ -47,6 +47,7 @@ variants:
     quantize: [nf4]
 evaluate:
   heldout: {{evaluator: perplexity, fraction: 0.25, max_examples: 16, runtime_positions: 16}}
+  parity: off
 gates:
   - {{metric: heldout.loss, vs: base, better_by: 0.0}}
 publish: {{path: ./published}}

@@ -32,6 +32,7 @@ variants:
             quantize: [nf4]}}
 evaluate:
   heldout: {{evaluator: perplexity, fraction: 0.25, max_examples: 8}}
+  parity: off
 gates:
   - {{metric: heldout.loss, vs: base, better_by: 0.0, on: [merged]}}
 publish: {{path: ./published, artifacts: [merged, nf4]}}
@@ -117,6 +118,7 @@ variants:
       rewards: [{{reward: unit_tests}}]
       args: {{max_steps: 12, learning_rate: 5.0e-3, per_device_train_batch_size: 16, num_generations: 8,
              gradient_accumulation_steps: 1, max_completion_length: 40, temperature: 1.0}}
+evaluate: {{parity: off}}
 publish: {{path: ./published, artifacts: [adapter, merged]}}
 """
 

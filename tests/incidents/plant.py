@@ -54,6 +54,7 @@ class Family:
             "base": {"model": str(self.base), "license": "apache-2.0"},
             "datasets": {"rows": {"path": "./rows.jsonl", "license": "mit"}},
             "variants": {"one": {"kind": "instruct", "data": {"mix": {"rows": 1.0}}, "train": {"args": dict(ARGS)}}},
+            "evaluate": {"parity": "off"},
             "publish": {"path": "./published"},
         }
 

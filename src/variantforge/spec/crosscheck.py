@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from variantforge.registry import near
+from variantforge.spec import parity
 from variantforge.spec.adapter_types import adapter_problems
 from variantforge.spec.edges import DISTILL, circle_sentence, circles, graph_of
 from variantforge.spec.places import Places
@@ -34,6 +35,7 @@ def cross_complaints(places: Places) -> list[Complaint]:
         _calibrations,
         _names,
         _formats,
+        _parity,
         _gates,
         _repos,
         _train_args,
@@ -162,8 +164,14 @@ def _formats(family: Mapping[str, Any]) -> Iterator[Finding]:
             seen.add(str(format).casefold())
 
 
+def _parity(family: Mapping[str, Any]) -> Iterator[Finding]:
+    yield from parity.complaints(_mapping(family.get("evaluate")))
+
+
 def _gates(family: Mapping[str, Any]) -> Iterator[Finding]:
-    evaluations = list(_mapping(family.get("evaluate")))
+    written = _mapping(family.get("evaluate"))
+    evaluations = [name for name, one in written.items() if one != parity.OFF]
+    evaluations += [parity.PARITY] if parity.is_implied(written) else []
     gates = family.get("gates")
     for index, gate in enumerate(gates if isinstance(gates, list) else []):
         metric = _mapping(gate).get("metric")
@@ -175,7 +183,8 @@ def _gates(family: Mapping[str, Any]) -> Iterator[Finding]:
             yield path, f"'{metric}' is no metric: write <name under evaluate>.<metric>, for example heldout.loss"
         elif not any(metric.startswith(f"{evaluation}.") for evaluation in evaluations):
             hint = near(name, evaluations) or (f" It names {listed(evaluations)}." if evaluations else " It is empty.")
-            yield path, f"nobody measures '{name}': it is not under 'evaluate'.{hint}"
+            why = "it is off" if name in written else "it is not under 'evaluate'"
+            yield path, f"nobody measures '{name}': {why}.{hint}"
 
 
 def _repos(family: Mapping[str, Any]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from variantforge.refs import Ref
 from variantforge.spec.data import (
@@ -25,6 +25,7 @@ from variantforge.spec.data import (
     dataset_form,
 )
 from variantforge.spec.gates import GateSpec
+from variantforge.spec.parity import OFF, PARITY, is_implied
 from variantforge.spec.publish import Form, PublishSpec
 from variantforge.spec.quantize import CalibrationSpec
 from variantforge.spec.section import Name, Section, base_ref, is_metadata, metadata
@@ -94,10 +95,18 @@ class DefaultsSpec(Section):
 
 
 class EvaluatorSpec(BaseModel):
-    """Which evaluator, and its own parameters; those are checked by the evaluator's ``Params`` while planning."""
+    """Which evaluator, and its own parameters; those are checked by the evaluator's ``Params`` while planning. The text
+    ``off`` says that there is to be none."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, json_schema_extra={"type": ["object", "string"], "pattern": "^off$"}
+    )
     evaluator: str = Field(description="a row of EVALUATORS, e.g. perplexity")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return {"evaluator": OFF} if value == OFF else value
 
     @property
     def params(self) -> dict[str, Any]:
@@ -118,6 +127,13 @@ class FamilySpec(Section):
     evaluate: dict[Name, EvaluatorSpec] = Field({}, description="what is measured, by name")
     gates: list[GateSpec] = Field([], description="what must hold before anything is published")
     publish: PublishSpec = Field(PublishSpec(), description="where it is published, and as what")
+
+    def with_parity(self) -> FamilySpec:
+        """The family with the evaluations that it has: ``parity`` where nothing is said of it, and none that is off."""
+        asked = {name: one for name, one in self.evaluate.items() if one.evaluator != OFF}
+        if is_implied(self.evaluate):
+            asked[PARITY] = EvaluatorSpec(evaluator=PARITY)
+        return self if asked == self.evaluate else self.model_copy(update={"evaluate": asked})
 
     @property
     def datasets_read(self) -> set[str]:

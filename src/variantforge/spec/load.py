@@ -88,7 +88,8 @@ def read_family(path: Path) -> FamilyFile:
         if known is None:
             raise _spec_error(path, complaints)
         spec, doubts = known
-    return FamilyFile(spec, path, places, (*sources_read(), *adapter_types.sources_read()), tuple(complaints), doubts)
+    sources = (*sources_read(), *adapter_types.sources_read())
+    return FamilyFile(spec.with_parity(), path, places, sources, tuple(complaints), doubts)
 
 
 def _not_a_family(root: Node) -> Complaint:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from variantforge.stages.evaluate.heldout import Example
 from variantforge.stages.evaluate.parity import divergence, folder, weights
 from variantforge.stages.evaluate.parity.added_tokens import check_added_tokens
 from variantforge.stages.evaluate.parity.llama import running
-from variantforge.stages.evaluate.parity.reload import reloading
+from variantforge.stages.evaluate.parity.reload import Reloading, reloading
 from variantforge.stages.evaluate.parity.subject import Subject
 from variantforge.stages.evaluate.parity.template import compare_templates
 from variantforge.stages.evaluate.parity.tokenizer import compare_tokenizers, encoder
@@ -22,23 +23,23 @@ from variantforge.stages.quantize.gguf_file import GgufFile
 from variantforge.stages.quantize.read import dequantized_state
 
 if TYPE_CHECKING:
-    import torch
-
     from variantforge.stages.evaluate.likelihood import Score
 
 _RELOADED = 4  # prompts that the fresh process is asked about
+_ENDS = 64  # answers whose end is looked at: each takes a distribution over the vocabulary
 Rows = list[dict[str, Any]]
 
 
 def check_merged(subject: Subject) -> Measured:
     """Merged weights, as they lie on disk. What adapter and base say beside them, the merge has measured: ``merge``."""
-    asked = _asked(subject)
-    with reloading(subject.folder, [example.ids[:-1] for example in asked]) as fresh:
+    examples = subject.heldout.examples
+    with reloading(subject.folder, _prompts(examples)) as fresh:
         folder.check_quantization(subject.folder, "")
         folder.check_head(subject.folder)
         rows = _turns(subject, subject.tokenizer)
-        scores = subject.score(subject.load(subject.artifact), None, asked, _last(asked))
-        rows += fresh.compare([example.id for example in asked], _kept(scores))
+        scores = subject.score(subject.load(subject.artifact), None, examples, _last(examples))
+        rows += [{"id": example.id, **_end(subject, example, score)} for example, score in _each(examples, scores)]
+        rows += _reloaded(fresh, examples, scores)
     told = ("kl_mean", "kl_max", "kl_of_training", "kl_nf4_base", "same_top", "witness")
     merge = {name: subject.artifact.facts[name] for name in told if name in subject.artifact.facts}
     return Measured(rows + _stops(subject), {**subject.facts, "merge": merge})
@@ -47,15 +48,13 @@ def check_merged(subject: Subject) -> Measured:
 def check_folder(subject: Subject) -> Measured:
     """A quantized folder that transformers loads."""
     examples = subject.heldout.examples
-    asked = _asked(subject)
-    with reloading(subject.folder, [example.ids[:-1] for example in asked]) as fresh:
+    with reloading(subject.folder, _prompts(examples)) as fresh:
         folder.check_quantization(subject.folder, subject.format)
         rows = _same_tokenizer(subject)
-        scores = subject.score(
-            subject.load(subject.artifact), _reference(subject), examples, _last(examples[: len(asked)])
-        )
-        rows += _divergence(examples, scores)
-        rows += fresh.compare([example.id for example in asked], _kept(scores))
+        model = subject.load(subject.artifact)
+        scores = subject.score(model, _reference(subject), examples, _last(examples))
+        rows += _divergence(subject, scores)
+        rows += _reloaded(fresh, examples, scores)
     return Measured(rows + _stops(subject), {**subject.facts, **divergence.tail(scores)})
 
 
@@ -68,16 +67,17 @@ def check_gguf(subject: Subject) -> Measured:
     weights.check_head(file, reference.config)
     state = dequantized_state(subject.gguf, reference.config)
     facts |= weights.check_weights(file, state, reference)
-    chosen = sampled(examples, subject.params.runtime_positions)
-    model = _reference(subject)
+    model = deepcopy(reference)
     model.load_state_dict(state)
     del state
-    scores = subject.score(model, reference, examples, chosen)
-    measured = _divergence(examples, scores)
+    chosen = sampled(examples, subject.params.runtime_positions)
+    keep = {place: sorted({*chosen.get(place, ()), *last}) for place, last in _last(examples).items()}
+    scores = subject.score(model, reference, examples, keep | {p: c for p, c in chosen.items() if p not in keep})
+    measured = _divergence(subject, scores)
     del model, reference  # llama.cpp loads the file once more
     if chosen:
-        tolerance = subject.params.runtime_tolerance
-        measure_gap(subject.context, subject.gguf, measured, examples, scores, chosen, tolerance)
+        only = [_at(score, keep.get(place, []), chosen.get(place, [])) for place, score in enumerate(scores)]
+        measure_gap(subject.context, subject.gguf, measured, examples, only, chosen, subject.params.runtime_tolerance)
     return Measured(rows + measured + _stops(subject), {**subject.facts, **facts, **divergence.tail(scores)})
 
 
@@ -119,8 +119,19 @@ def _reference(subject: Subject) -> Any:
     return subject.load(subject.reference)
 
 
-def _divergence(examples: Sequence[Example], scores: Sequence[Score]) -> Rows:
-    return [divergence.row_of(*pair) for pair in zip(examples, scores, strict=True)]
+def _divergence(subject: Subject, scores: Sequence[Score]) -> Rows:
+    return [
+        divergence.row_of(example, score) | _end(subject, example, score)
+        for example, score in _each(subject.heldout.examples, scores)
+    ]
+
+
+def _end(subject: Subject, example: Example, score: Score) -> dict[str, int]:
+    return divergence.end_of(example, score, subject.stop_ids)
+
+
+def _each(examples: Sequence[Example], scores: Sequence[Score]) -> Iterator[tuple[Example, Score]]:
+    return zip(examples, scores, strict=True)
 
 
 def _stops(subject: Subject) -> Rows:
@@ -130,23 +141,27 @@ def _stops(subject: Subject) -> Rows:
     return stop_rate(subject.context, params.stop_prompts, params.stop_tokens) if params.stop_prompts else []
 
 
-# --- what the fresh process is asked ----------------------------------------------------------------------------------
-
-
-def _asked(subject: Subject) -> list[Example]:
-    """A few examples, each up to its last measured token, which is what is asked for."""
-    return [_cut(example) for example in subject.heldout.examples[:_RELOADED]]
-
-
-def _cut(example: Example) -> Example:
-    last = example.targets[-1]
-    return replace(example, ids=example.ids[: last + 1], targets=[last])
+# --- distributions at single positions --------------------------------------------------------------------------------
 
 
 def _last(examples: Sequence[Example]) -> dict[int, list[int]]:
-    return {place: [example.targets[-1]] for place, example in enumerate(examples)}
+    """Place -> its last measured position, of the first examples."""
+    return {place: [example.targets[-1]] for place, example in enumerate(examples[:_ENDS])}
 
 
-def _kept(scores: Sequence[Score]) -> list[torch.Tensor]:
-    """Log-probabilities at the one position kept of each example that was asked about."""
-    return [score.kept[0] for score in scores if score.kept is not None]
+def _at(score: Score, kept: Sequence[int], wanted: Sequence[int]) -> Score:
+    """The score with the distributions at ``wanted`` alone, which are among those at ``kept``."""
+    if score.kept is None or not kept or list(kept) == list(wanted):
+        return score
+    return replace(score, kept=score.kept[[kept.index(position) for position in wanted]])
+
+
+def _prompts(examples: Sequence[Example]) -> list[list[int]]:
+    """What the fresh process is asked about: a few examples, each up to its last measured token."""
+    return [example.ids[: example.targets[-1]] for example in examples[:_RELOADED]]
+
+
+def _reloaded(fresh: Reloading, examples: Sequence[Example], scores: Sequence[Score]) -> Rows:
+    asked = examples[:_RELOADED]
+    kept = [score.kept[-1] for score in scores[:_RELOADED] if score.kept is not None]
+    return fresh.compare([example.id for example in asked], kept)

@@ -7,7 +7,7 @@ which (``rows``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -47,6 +47,16 @@ def _made(tokenizer: Any, *, max_examples: int, max_length: int) -> HeldOut:
         if len(ids) > 1:
             examples.append(Example(f"made:{chat.name}", "", ids, list(range(1, len(ids)))))
     return HeldOut(examples, 0, 0)
+
+
+def end_of(example: Example, score: Score, stop_ids: Collection[int]) -> dict[str, int]:
+    """``answers`` and ``ended``: whether, behind a whole answer, the likeliest token is the one that ends it.
+
+    Asks for the distribution at the last target, which ``score`` must have kept last. {} where the answer was cut.
+    """
+    if example.ids[example.targets[-1]] not in stop_ids or score.kept is None:
+        return {}
+    return {"answers": 1, "ended": int(int(score.kept[-1].argmax()) in stop_ids)}
 
 
 def row_of(example: Example, score: Score) -> dict[str, Any]:

@@ -8,7 +8,6 @@ found, also where no held-out row reads it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from variantforge.errors import WeightsDamaged
@@ -34,13 +33,14 @@ class Block(NamedTuple):
     limit: float
 
 
-def check_weights(file: GgufFile, state: Mapping[str, torch.Tensor], merged: torch.nn.Module) -> dict[str, Any]:
+def check_weights(file: GgufFile, state: dict[str, torch.Tensor], merged: torch.nn.Module) -> dict[str, Any]:
     """The worst block beside its limit, as facts. ``state``: the file's weights under transformers' names.
 
     Raises WeightsDamaged for tensors that the file lacks, and for blocks beyond their limit.
     """
     types, wanted = _types(file, merged.config.model_type), dict(merged.state_dict())
-    worst = [_worst(name, tensor, wanted[name], types.get(name)) for name, tensor in state.items() if name in wanted]
+    once = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}  # a tied head is the embeddings
+    worst = [_worst(name, state[name], wanted[name], types.get(name)) for name in once.values() if name in wanted]
     broken = sorted((one for one in worst if not one.error <= one.limit), key=lambda one: -one.error / one.limit)
     if broken:
         first = broken[0]
