@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOW = "apt-get install -y chromium"
 _WAIT_S = 60.0  # for one answer: a machine under load starts slowly
@@ -24,6 +26,13 @@ _WAIT_S = 60.0  # for one answer: a machine under load starts slowly
 
 def found() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def require() -> None:
+    """Tests that need a browser are skipped on a desk without one; where ``CI`` is set they fail."""
+    if found() is None:
+        told = f"there is no Chromium to look at the page with. Type: {HOW}"
+        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
 
 
 class Browser:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.browser import Browser
+from tests.report.browser import Browser, require
 from tests.report.shelves import Demo
 from variantforge.report import Report, gather
 from variantforge.report.page import page
@@ -40,6 +40,16 @@ def luminance(browser: Browser) -> float:
     colour = browser.ask("getComputedStyle(document.body).backgroundColor")
     red, green, blue = (int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
     return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255
+
+
+def test_without_a_browser_a_desk_is_told_what_to_type_and_ci_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install -y chromium"):
+        require()
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install -y chromium"):
+        require()
 
 
 def test_every_section_is_there_with_a_heading_and_its_drawings(shown: Browser) -> None:

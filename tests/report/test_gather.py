@@ -111,3 +111,29 @@ def test_answers_are_cut_and_say_by_how_much(demo: Demo, tmp_path: Path) -> None
     demo.say("x" * 5000)
     answer = gather(demo.plan, demo.store).answers[0].items[0].answers[0]
     assert (len(answer.text), answer.cut) == (1200, 3800)
+
+
+def test_what_was_forced_to_ship_says_why_beside_its_verdict(demo: Demo, tmp_path: Path) -> None:
+    demo = demo.copied(tmp_path)
+    file = demo.store.root / "gate" / demo.plan.places[Place("gate", "code", "nf4")] / "facts.json"
+    facts = json.loads(file.read_text())
+    facts["forced"] = {"reason": "a preview", "refusal": facts.pop("refusal")}
+    file.write_text(json.dumps(facts))
+    report = gather(demo.plan, demo.store)
+    states = {(cell.variant, cell.subject): cell.state for cell in report.cells}
+    rows = [row for panel in report.gates for row in panel.rows if (row.variant, row.subject) == ("code", "nf4")]
+    assert states["code", "nf4"] == "forced"
+    assert {(row.forced, row.verdict) for row in rows} == {("a preview", "not enough data"), ("a preview", "pass")}
+    assert "a preview" in page(report)
+
+
+def test_a_demand_that_had_nothing_to_be_compared_with_is_told_without_an_interval(demo: Demo, tmp_path: Path) -> None:
+    demo = demo.copied(tmp_path)
+    file = demo.store.root / "gate" / demo.plan.places[Place("gate", "code", "merged")] / "facts.json"
+    facts = json.loads(file.read_text())
+    facts["verdicts"][0] |= {"value": None, "low": None, "high": None, "why": "it is 2; there is no previous release"}
+    file.write_text(json.dumps(facts))
+    report = gather(demo.plan, demo.store)
+    row = next(row for row in report.gates[0].rows if (row.variant, row.subject) == ("code", "merged"))
+    assert (row.estimate, row.verdict) == (None, "pass")
+    assert "there is no previous release" in page(report)
