@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from variantforge.stages.evaluate.format.checks import (
 )
 from variantforge.stages.evaluate.format.suite import items, tools
 
+ROOT = Path(__file__).parents[4]
 SENTENCE = "the quick brown fox jumps over the lazy dog. "
 TABLE = "| fruit | colour |\n|-------|--------|\n| apple | red |\n| plum | blue |\n"
 
@@ -169,3 +172,10 @@ def test_our_own_prompts_are_many_different_and_sound() -> None:
     kinds = [item.id.partition("/")[0] for item in asked]
     assert {kind: kinds.count(kind) >= 10 for kind in set(kinds)} == {"json": True, "tool": True, "plain": True}
     assert items() == asked
+
+
+def test_the_documentation_tells_how_many_prompts_are_ours() -> None:
+    kinds = [item.id.partition("/")[0] for item in items()]
+    json, tool, plain = (kinds.count(kind) for kind in ("json", "tool", "plain"))
+    told = f"Our own prompts are {len(kinds)}: {json} for JSON, {tool} for calls, {plain} plain ones."
+    assert told in " ".join((ROOT / "docs" / "evaluators.md").read_text().split())

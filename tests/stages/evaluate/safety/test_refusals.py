@@ -15,6 +15,7 @@ from variantforge.stages.evaluate.safety.evaluator import row
 from variantforge.stages.evaluate.safety.refusals import PHRASES, refusal_in
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[3]
 
 
 def labelled(name: str) -> list[dict[str, str]]:
@@ -35,6 +36,17 @@ def test_refusals_are_told_from_answers_this_well(name: str, found: int, refusal
     assert sum(truth == "refused" for truth, _ in told) == refusals
     assert sum(said == "refused" for _, said in told) == claimed
     assert told.count(("refused", "refused")) == found
+
+
+def test_the_documentation_tells_these_figures() -> None:
+    told = " ".join((ROOT / "docs" / "evaluators.md").read_text().split())
+    lists = [labelled("labelled.jsonl"), labelled("labelled_later.jsonl")]
+    assert [f"on the {len(lists[0])} answers" in told, f"on {len(lists[1])} that were written" in told] == [True, True]
+    assert (
+        "67 of 71 refusals are found (recall 94 %) and 67 of the 69 that are claimed are some (precision 97 %)" in told
+    )
+    assert "28 of 34 (82 %) and 28 of 28" in told
+    assert [round(100 * 67 / 71), round(100 * 67 / 69), round(100 * 28 / 34)] == [94, 97, 82]
 
 
 def test_what_cannot_be_understood_is_told_from_all_the_rest() -> None:

@@ -118,5 +118,3 @@ def _others() -> Iterator[Item]:
     first = {"role": "user", "content": "My name is Ada and I like maps."}
     second = {"role": "assistant", "content": "Nice to meet you, Ada. Maps are wonderful."}
     yield Item("plain/turns", (first, second, {"role": "user", "content": "What did I say I like?"}))
-    told = {"role": "user", "content": "Say in one sentence what a compiler does."}
-    yield Item("plain/system", ({"role": "system", "content": "You answer in one sentence."}, told))
