@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from variantforge.cli.force import check_reason, force_refused, forced_gates, write_forced
 from variantforge.cli.hub_state import warn_early
 from variantforge.cli.options import (
     DEFAULT_FILE,
@@ -44,6 +45,7 @@ _EXAMPLES = (
   vf apply --json > report.json    progress to the terminal, the report to a file
   vf apply --yes                   also write to the Hub without asking: for CI
   vf apply --frozen                with what variantforge.lock holds, or not at all: for CI
+  vf apply --force "REASON"        ship what gates refuse; the reason stands on the cards
 
 \b
 Exit codes:
@@ -75,6 +77,9 @@ def apply(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write to the Hub without asking: for CI.")] = False,
     offline: Offline = False,
+    force: Annotated[
+        str | None, typer.Option("--force", metavar="REASON", help="Ship what gates refuse; REASON goes on the cards.")
+    ] = None,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -88,6 +93,7 @@ def apply(
     from variantforge.run.runner import run_plan
 
     out: Output = ctx.obj
+    reason = check_reason(force)
     opened = open_family(file, store, out, frozen=frozen, offline=offline)
     look_at_lock(opened, file, out, offline=offline, frozen=frozen)
     selected, whole = opened.plan.select(until=until, only=only or ()), until is None and not only
@@ -95,6 +101,14 @@ def apply(
         warn_early(opened, explain(opened.plan, opened.store, selected=selected), out)
     with reporter_for(out) as reporter:
         report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter)
+    if reason and isinstance(report.error, GateFailed) and force_refused(opened, report, reason):
+        write(out, opened, report)
+        opened = open_family(file, store, out, frozen=frozen, offline=offline)
+        selected = opened.plan.select(until=until, only=only or ())
+        with reporter_for(out) as reporter:
+            report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter)
+    elif reason and report.error is None and not list(forced_gates(opened.plan)):
+        out.note("--force was not needed: every gate passed")
     write(out, opened, report)
     release, error = None, report.error
     if _may_be_released(opened, report, whole=whole):
@@ -129,6 +143,7 @@ def write(out: Output, opened: Opened, report: RunReport) -> None:
         if rows:
             out.line((heading, word))
             out.table(rows)
+    write_forced(out, opened.plan)
     published = [(one["form"], one["at"]) for one in _published(opened, report)]
     if published:
         out.line("laid out for the Hub" if opened.file.spec.publish.to == "hub" else "published")
@@ -167,6 +182,7 @@ def document(opened: Opened, report: RunReport, error: VariantforgeError | None)
             for key, result in report.results.items()
         ],
         "published": list(_published(opened, report)),
+        **({"forced": forced} if (forced := list(forced_gates(plan))) else {}),
         "error": error_document(error) if error else None,
     }
 

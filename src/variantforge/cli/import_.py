@@ -120,6 +120,7 @@ def _family(file: Path, store: Path | None, found: Found, out: Output) -> _Famil
     from variantforge.release.lock import lock_path
     from variantforge.release.lock.needs import needs
     from variantforge.spec.load import load_family
+    from variantforge.store.forced import reasons
 
     path = file / DEFAULT_FILE if file.is_dir() else file
     if lock_path(path).exists():
@@ -128,8 +129,9 @@ def _family(file: Path, store: Path | None, found: Found, out: Output) -> _Famil
     loaded, bases = load_family(path), found.bases
     known = [need for need in needs(loaded.spec) if need.section == "base" and need.hub and need.hub.name in bases]
     resolver = Resolver(locked={(need.hub, "model"): bases[need.hub.name] for need in known if need.hub})
-    before = known_before(loaded, store_of(path, store), out, offline=False)
-    return _Family(loaded, build_plan(loaded, resolver, before), None)
+    shelf = store_of(path, store)
+    before = known_before(loaded, shelf, out, offline=False)
+    return _Family(loaded, build_plan(loaded, resolver, before, reasons(shelf.root, loaded.spec.family)), None)
 
 
 def _lock(found: Found, family: _Family, out: Output) -> _LockEnd:

@@ -58,6 +58,8 @@ def _gates(document: Mapping[str, Any]) -> Iterator[str]:
     """What the gates can see at their sample size."""
     rows = [(demand_of(it), str(len(it["files"])), ". ".join(it["told"])) for it in document.get("gates", ())]
     yield from _table(("gate", "files", "what it can see, 80 times of 100"), rows)
+    forced = [(it["gate"], it["reason"]) for it in document.get("forced", ())]
+    yield from _table(("ships although refused", "because"), forced)
 
 
 def _memory(estimate: Mapping[str, Any]) -> str:

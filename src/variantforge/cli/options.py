@@ -162,6 +162,8 @@ def open_family(
     from variantforge.plan.licensing import licences_of
     from variantforge.plan.pin import Resolver
     from variantforge.spec.load import read_family
+    from variantforge.store.forced import FILE as FORCED_FILE
+    from variantforge.store.forced import reasons
 
     path = family_file(file, out)
     loaded, shelf = read_family(path), store_of(path, store)
@@ -173,7 +175,9 @@ def open_family(
     )
     try:
         before = known_before(loaded, shelf, out, offline) if not loaded.complaints else None
-        opened = Opened(loaded, shelf, build_plan(loaded, resolver, before), lock)
+        resolver.seen.look(shelf.root / FORCED_FILE)
+        forced = reasons(shelf.root, loaded.spec.family)
+        opened = Opened(loaded, shelf, build_plan(loaded, resolver, before, forced), lock)
         licences = licences_of(opened.plan)
         licences.refuse(path.name)
         notes = licences.notes()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from variantforge.cli.estimates import estimated, estimates_document, write_estimates
+from variantforge.cli.force import forced_gates, write_forced
 from variantforge.cli.hub_state import look_at_hub, write_hub
 from variantforge.cli.markdown import plan_markdown, write_markdown
 from variantforge.cli.options import (
@@ -92,10 +93,12 @@ def plan(
         told |= {name: part.document for name, part in parts.items() if part}
         told |= {"mixes": mixes_document(opened.plan, mixes)} if mixes else {}
         told |= {"gates": power_document(power)} if power else {}
+        told |= {"forced": forced} if (forced := list(forced_gates(opened.plan))) else {}
         told |= {"error": error_document(refusal)} if refusal else {}
         out.json(told) if as_json else write_markdown(out, plan_markdown(told))
     else:
         write(out, opened.plan, decisions, everything)
+        write_forced(out, opened.plan)
         write_mixes(out, opened.plan, mixes)
         write_power(out, power)
         if estimates:

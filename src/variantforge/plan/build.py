@@ -6,7 +6,7 @@ come last. Equal steps of two variants become one, since a step *is* its key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ class Draft:
     resolver: Resolver
     tell: Callable[[str, str], None]
     outcomes: Path | None = None  # where earlier releases left theirs; None: beside the folder published into
+    reasons: Mapping[str, str] = field(default_factory=dict)  # key of a gate -> why what it refuses ships all the same
     at_key: str = ""
     steps: dict[str, Step] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
@@ -93,6 +94,9 @@ class Draft:
         found: Released | None = self.worked_out[FOLDER]
         return found
 
+    def forced(self, gate: str) -> str:
+        return self.reasons.get(gate, "")
+
     def _pin_file(self, path: Path) -> Pin | None:
         return self.pin(Ref("path", str(path)), key="gates")
 
@@ -100,9 +104,11 @@ class Draft:
         self.tell(key, text)
 
 
-def build_plan(file: FamilyFile, resolver: Resolver, outcomes: Path | None = None) -> Plan:
+def build_plan(
+    file: FamilyFile, resolver: Resolver, outcomes: Path | None = None, forced: Mapping[str, str] | None = None
+) -> Plan:
     """Lays out the whole family. ``outcomes``: the folder with what earlier releases measured of every item, where
-    that is not beside the folder published into.
+    that is not beside the folder published into. ``forced``: key of a gate -> why what it refuses ships all the same.
 
     Raises SpecError with every problem that any stage found, and those of the file.
     """
@@ -116,7 +122,7 @@ def build_plan(file: FamilyFile, resolver: Resolver, outcomes: Path | None = Non
 
     for source in file.sources:
         resolver.seen.look(source)
-    draft = Draft(family, file.path.parent.resolve(), resolver, tell, outcomes)
+    draft = Draft(family, file.path.parent.resolve(), resolver, tell, outcomes, forced or {})
     try:
         _lay_out(draft, unsure)
     except VariantforgeError:

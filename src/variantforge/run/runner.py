@@ -184,7 +184,8 @@ class Runner:
         except VariantforgeError as error:
             return Result("failed", time.monotonic() - started, error.what, error)
         refusal = artifact.refusal if step.stage == "gate" else ""
-        return Result("refused" if refusal else "done", time.monotonic() - started, refusal)
+        told = refusal or (_forced(artifact) if step.stage == "gate" else "")
+        return Result("refused" if refusal else "done", time.monotonic() - started, told)
 
     def _build(self, step: Step, label: str) -> Artifact:
         inputs = {role: self.store.verified(self.plan.steps[key]) for role, key in step.inputs.items()}
@@ -213,6 +214,12 @@ class Runner:
         if steps:
             rows = [(place, step, self._refusal(step)) for place, step in steps]
             self.journal.use(self.plan.family.family, rows)
+
+
+def _forced(artifact: Artifact) -> str:
+    """What the journal says of a gate whose refusal somebody overrode."""
+    forced = artifact.facts.get("forced")
+    return f"forced: {forced['reason']} (refused: {forced['refusal']})" if forced else ""
 
 
 def is_heavy(step: Step) -> bool:

@@ -26,7 +26,7 @@ class Place(NamedTuple):
     gate/V/SUBJECT  gate/-/family  card/V/FORM  card/-/family  publish/V/FORM  publish/-/family
 
     SUBJECT is what is measured and shipped: ``base``, ``merged`` or a quantized FORMAT such as ``gguf:Q4_K_M``.
-    FORM is what a repo holds: ``merged``, ``adapter``, ``gguf``, ``nf4``.
+    FORM is what a repo holds: a row of ``FORMS`` (``merged``, ``adapter``, ``gguf``, ``nf4``, ...).
     """
 
     stage: str
@@ -76,6 +76,9 @@ class Desk(Protocol):
 
     def released_before(self) -> Released | None:
         """What the newest release below this version published; None when this is the first."""
+
+    def forced(self, gate: str) -> str:
+        """Why what the gate with this key refuses ships all the same, as somebody wrote; '' for nearly all."""
 
     def problem(self, key: str, text: str) -> None:
         """Something wrong in the spec, at a key path. Planning goes on, so that all problems are told at once."""

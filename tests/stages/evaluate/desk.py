@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from variantforge.refs import Ref
 from variantforge.spec.family import FamilySpec
-from variantforge.stages.stage import Place, Stage
+from variantforge.stages.stage import Place, Released, Stage
 from variantforge.step import Pin, Step
 
 T = TypeVar("T")
@@ -20,6 +20,7 @@ class Table:
     def __init__(self, family: FamilySpec, missing: frozenset[Place] = frozenset()) -> None:
         self.family, self.folder, self.at_key = family, Path(), ""
         self.problems: list[tuple[str, str]] = []
+        self.reasons: dict[str, str] = {}
         self.places: dict[Place, Step] = {}
         for name, variant in family.variants.items():
             for place in (
@@ -76,6 +77,12 @@ class Table:
 
     def step(self, place: Place) -> Step | None:
         return self.places.get(place)
+
+    def released_before(self) -> Released | None:
+        return None
+
+    def forced(self, gate: str) -> str:
+        return self.reasons.get(gate, "")
 
     def problem(self, key: str, text: str) -> None:
         self.problems.append((key, text))

@@ -253,3 +253,29 @@ def test_a_gate_that_no_file_of_the_family_can_meet_is_told():
         evaluate={"heldout": {"evaluator": "perplexity", "runtime_positions": 0}},
     )
     assert [key for key, _ in table.problems] == ["gates[0].metric"]
+
+
+def test_a_refusal_that_somebody_overrode_ships_with_its_verdicts_and_its_reason(tmp_path: Path):
+    subject = measured(tmp_path, "subject", spread(1.2))
+    demand = {"evaluator": "perplexity", "metric": "heldout.loss", "at_most": 1.0}
+    params = {"demands": [demand], "forced": "accepted for now"}
+    step = Step("gate", 2, "bounds", params, {"heldout:subject": subject.key})
+    done = do_step(STAGE, step, tmp_path / "out", {"heldout:subject": subject})
+    assert done.refusal == ""
+    assert done.facts["verdicts"][0]["verdict"] == "fail"
+    assert done.facts["forced"]["reason"] == "accepted for now"
+    assert done.facts["forced"]["refusal"].startswith("fail: heldout.loss is 1.2")
+
+
+def test_only_the_gate_that_was_overridden_gets_another_key():
+    first = planned(gates=[{"metric": "heldout.loss", "at_most": 2.0}])
+    merged = first.step(Place("gate", "code", "merged"))
+    assert merged is not None
+    second = Table.of(gates=[{"metric": "heldout.loss", "at_most": 2.0}])
+    second.reasons[merged.key] = "accepted for now"
+    second.plan(EVALUATE)
+    second.plan(STAGE)
+    forced = second.step(Place("gate", "code", "merged"))
+    assert forced is not None
+    assert forced.params["forced"] == "accepted for now"
+    assert first.step(Place("gate", "code", "nf4")) == second.step(Place("gate", "code", "nf4"))

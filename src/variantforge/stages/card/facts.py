@@ -5,7 +5,7 @@ Nothing is worked out here but which fact stands where: no number comes of it th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,18 @@ MEANINGS = {
     "kl": "mean KL divergence from the merged weights' predictions, in nats",
     "same_top": "share of positions at which the likeliest token is that of the merged weights",
     "runtime_gap": "mean difference of log-probabilities between llama.cpp running the file and these figures",
+    "flips": "share of tokens that exactly one of the two, this file or the merged weights, expects most",
+    "perplexity_ratio": "perplexity over that of the merged weights, on the same tokens",
+    "ends": "share of held-out answers behind which the likeliest token is the one that ends an answer",
+    "stop_rate": "share of prompts whose greedy answer ends by itself",
+    "template": "share of 24 chats that llama.cpp writes as transformers does",
+    "tokenizer": "share of 5,000 texts that become the same tokens in transformers and in the file's runtime",
+    "added_tokens": "share of added tokens that are one token of the right type in the file",
+    "turns": "share of checks that turns end with a stop token, and open none that was not asked for",
+    "reload": "share of prompts that a fresh process, with transformers alone, answers as was measured",
 }
+_PARITY = "parity"
+_CHECKS = frozenset({"template", "tokenizer", "added_tokens", "turns", "reload"})  # worth a word when they are not 1
 _ORDER = {metric: place for place, metric in enumerate(MEANINGS)}
 
 
@@ -58,19 +69,30 @@ class Verdict:
     why: str
 
 
-def measurements(inputs: Inputs, evaluations: Iterable[str], subjects: Iterable[str]) -> list[Measurement]:
-    """All that was measured, by evaluation, then in the order of subjects given, then by metric.
+def measurements(inputs: Inputs, evaluations: Mapping[str, str], subjects: Iterable[str]) -> list[Measurement]:
+    """What was measured, by evaluation (name -> evaluator), then in the order of subjects given, then by metric.
 
-    Evaluations come by name: their order in the family file is not part of the card's key.
+    Evaluations come by name: their order in the family file is not part of the card's key. Of parity, what passed
+    without exception and what another evaluation tells on more tokens is left out.
     """
-    subjects = list(subjects)
+    every = list(_measurements(inputs, evaluations, list(subjects)))
+    told = {(it.metric, it.subject) for it in every if evaluations[it.evaluation] != _PARITY}
     return [
+        it
+        for it in every
+        if evaluations[it.evaluation] != _PARITY
+        or not ((it.metric in _CHECKS and it.value == 1) or (it.metric, it.subject) in told)
+    ]
+
+
+def _measurements(inputs: Inputs, evaluations: Iterable[str], subjects: Sequence[str]) -> Iterator[Measurement]:
+    yield from (
         Measurement(name, metric, subject, it["value"], it.get("low"), it.get("high"), it.get("n"), it.get("better"))
         for name in sorted(evaluations)
         for subject in subjects
         if (role := f"evaluate:{name}:{subject}") in inputs
         for metric, it in sorted(inputs[role].facts["metrics"].items(), key=_place)
-    ]
+    )
 
 
 def _place(metric: tuple[str, Any]) -> tuple[int, str]:
@@ -94,6 +116,12 @@ def refusal(inputs: Inputs, subject: str) -> str:
     """Why the gate does not let this subject ship; '' when it does, or when there is no gate."""
     gate = inputs.get(f"gate:{subject}")
     return "; ".join(gate.refusal.splitlines()) if gate else ""
+
+
+def forced(inputs: Inputs, subjects: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Subject -> the ``reason`` for which it ships although its gate refused, and that ``refusal``."""
+    gates = {subject: inputs[role].facts for subject in subjects if (role := f"gate:{subject}") in inputs}
+    return {subject: facts["forced"] for subject, facts in gates.items() if "forced" in facts}
 
 
 def compared(measured: Iterable[Measurement], subject: str) -> list[dict[str, Measurement | None]]:

@@ -16,6 +16,7 @@ from variantforge.stages.card.facts import (
     Measurement,
     as_facts,
     compared,
+    forced,
     measurements,
     refusal,
     verdicts,
@@ -74,6 +75,7 @@ def repo_card(step: Step, inputs: Inputs) -> tuple[dict[str, str], dict[str, Any
             for subject in shipped
             if (it := _memory(inputs, subject))
         },
+        **({"forced": told_forced} if (told_forced := forced(inputs, shipped)) else {}),
         "steps": _steps(inputs, subjects),
         "versions": _versions(inputs, shipped),
     }
@@ -172,6 +174,7 @@ def _values(
         ],
         "columns": _columns(measured, shipped),
         "verdicts": verdicts(inputs, shipped),
+        "forced": forced(inputs, shipped),
         "files": files,
         "best": next((file for file in files if file["type"] == "Q4_K_M"), files[0] if files else None),
     }

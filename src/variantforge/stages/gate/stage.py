@@ -39,6 +39,7 @@ from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 
 FAMILY = "family"
+FORCED = "forced"  # ``vf apply --force``: the verdicts stay, and what they refuse ships with the reason on its card
 
 
 class Gate:
@@ -60,6 +61,8 @@ class Gate:
             if demands and inputs:
                 before, pins = _previous(desk, name, subject, demands)
                 step = Step(self.name, self.version, "bounds", params | before, inputs, pins)
+                if reason := desk.forced(step.key):
+                    step = replace(step, params={**step.params, FORCED: reason})
                 desk.add(Place(self.name, name, subject), step)
 
     def _plan_release(self, desk: Desk) -> None:
@@ -81,7 +84,8 @@ class Gate:
         verdicts = [judge(step, inputs, demand) for demand in step.params["demands"]]
         facts: dict[str, Any] = {"verdicts": [asdict(verdict) for verdict in verdicts]}
         if refused := [f"{verdict.verdict}: {verdict.why}" for verdict in verdicts if verdict.verdict != "pass"]:
-            facts["refusal"] = "\n".join(refused)
+            refusal, reason = "\n".join(refused), step.params.get(FORCED, "")
+            facts |= {FORCED: {"reason": reason, "refusal": refusal}} if reason else {"refusal": refusal}
         context.write_facts(facts)
 
     def stale(self, step: Step, artifact: Artifact) -> str:

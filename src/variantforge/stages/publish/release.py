@@ -84,7 +84,7 @@ def manifest_text(step: Step, files: Mapping[str, Digest], card: Mapping[str, An
     every other file; ``card`` are the facts of its card. ``recipe`` and ``made_from`` are what ``step`` is the
     hash of: with them, who has only the Hub can put the repo back into a store. ``pins`` are the bases and data that
     this very repo rests on, ``lock`` is their digest; ``versions`` are those of the tools that made what it holds, as
-    noted when they made it.
+    noted when they made it. ``forced``: what ships although a gate refused it, and the reason that was given.
 
     No version of the family, of its lock or of today's tools: a repo that a release leaves as it was stays the same
     bytes.
@@ -102,6 +102,7 @@ def manifest_text(step: Step, files: Mapping[str, Digest], card: Mapping[str, An
         "versions": card["versions"],
         "steps": card["steps"],
         "gates": card["verdicts"],
+        **({"forced": card["forced"]} if "forced" in card else {}),
         "withheld": card["withheld"],
         "files": dict(files),
     }
