@@ -120,7 +120,7 @@ def evaluation(spec: EvaluatorSpec, folder: Path = Path()) -> Evaluation | None:
 
 def subjects(variant: VariantSpec) -> list[str]:
     """What is measured of a variant, in the order of tables."""
-    return [BASE, MERGED, *variant.quantize]
+    return [BASE, MERGED, *filter(is_model, variant.quantize)]
 
 
 class Evaluate:
@@ -239,7 +239,7 @@ def _tell_problems(desk: Desk) -> None:
             form(**spec.params)
         except ValidationError as error:
             for key, text in _told(error, form):
-                desk.problem(f"evaluate.{title}.{key}", text)
+                desk.problem(f"evaluate.{title}.{key}".rstrip("."), text)
 
 
 def _told(error: ValidationError, form: type[Section]) -> Iterator[tuple[str, str]]:

@@ -139,7 +139,7 @@ def test_parameters_make_the_key_and_a_path_is_known_by_what_lies_there() -> Non
 @pytest.mark.parametrize(
     ("section", "key", "text"),
     [
-        ({"builtin": False}, "evaluate.f.", "nothing to ask: builtin: true, or path: ./prompts.jsonl"),
+        ({"builtin": False}, "evaluate.f", "nothing to ask: builtin: true, or path: ./prompts.jsonl"),
         ({"path": "org/prompts"}, "evaluate.f.path", "a local file is wanted here"),
         ({"path": "prompts.jsonl"}, "evaluate.f.path", "Did you mean './prompts.jsonl'?"),
         ({"tool": "auto"}, "evaluate.f.tool", "unknown key. Did you mean 'tools'?"),
