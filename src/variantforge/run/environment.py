@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from variantforge.errors import SandboxMissing
 from variantforge.fsops import free_bytes
 from variantforge.sandbox import try_probes, version
-from variantforge.stages.quantize import llama_cpp
+from variantforge.stages.quantize import QUANTIZERS, llama_cpp
+from variantforge.stages.quantize.machine import Accepted, Demanding, Rejected, look
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -60,6 +61,7 @@ def examine(store: Path, *, deep: bool = False) -> list[Finding]:
         Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *packages(),
         *tools(),
+        *formats(),
         sandbox(),
         *(tried() if deep else [device()]),
         disk(store),
@@ -107,6 +109,18 @@ def tools() -> Iterator[Finding]:
             yield Finding(
                 name, state, detail if ok else "not found", "" if ok else EXTRAS["gguf"], "" if ok else detail
             )
+
+
+def formats() -> Iterator[Finding]:
+    """What each quantizer says of this machine: the same as it says to a plan."""
+    machine = look()
+    for name in QUANTIZERS:
+        quantizer = QUANTIZERS.load(name)()
+        match quantizer.answer(machine) if isinstance(quantizer, Demanding) else Accepted("needs nothing more"):
+            case Accepted(by):
+                yield Finding(f"format {name}", "ok", by)
+            case Rejected(reason, next):
+                yield Finding(f"format {name}", "missing", reason, f"the format {name}", next)
 
 
 def sandbox() -> Finding:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import BaseError
+from variantforge.stages.packed_weights import is_packed, whole_weights
 
 if TYPE_CHECKING:
     import torch
@@ -54,30 +55,43 @@ def quiet() -> Iterator[None]:
 def load_model(folder: Path, *, dtype: str = "float32", device: str | None = None) -> torch.nn.Module:
     """The causal language model in ``folder``, in eval mode on ``device`` (the CPU when not named).
 
-    A folder that holds a bitsandbytes NF4 model loads the same way; ``dtype`` is then that of its unquantized parts.
+    A folder that holds a quantized model loads the same way; ``dtype`` is then that of its unquantized parts. GPTQ and
+    AWQ weights, whose packages are not ours, are loaded as what they stand for.
     Raises BaseError when the folder cannot be loaded, or when tensors are missing, left over or of another shape:
     transformers alone would fill missing ones with random numbers.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
     with quiet():
         try:
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder,
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            if is_packed(getattr(config, "quantization_config", None)):
+                loader, given = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], _of_packed(folder, config)
+            else:
+                loader, given = AutoModelForCausalLM, {"pretrained_model_name_or_path": folder}
+            model, report = loader.from_pretrained(
                 dtype=getattr(torch, dtype),
                 device_map={"": device} if device else None,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **given,
             )
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise BaseError(f"{folder.name}/ cannot be loaded as a causal language model", why=str(error)) from error
     _refuse_gaps(folder, report)
     model.eval()
     return model
+
+
+def _of_packed(folder: Path, config: Any) -> dict[str, Any]:
+    settings = config.quantization_config
+    del config.quantization_config
+    weights = whole_weights(folder, settings)
+    return {"pretrained_model_name_or_path": None, "config": config, "state_dict": weights}
 
 
 def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:

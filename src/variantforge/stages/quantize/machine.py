@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from variantforge.stages.quantize.environment import Environment
 
 NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
+ENVIRONMENTS = ("gptq",)
 PACKAGES = ("bitsandbytes", "compressed-tensors", "libgguf", "gguf")  # that some quantizer rests on
 
 
 @dataclass(frozen=True)
 class Machine:
-    """``versions``: package -> installed version, of ``PACKAGES``. ``cards``: names of CUDA devices."""
+    """``versions``: package -> installed version, of ``PACKAGES``. ``cards``: names of CUDA devices.
+    ``environments``: those of their own that are made already.
+    """
 
     versions: Mapping[str, str] = field(default_factory=dict)
     cards: tuple[str, ...] = ()
     system: str = "Linux"
     python: tuple[int, int] = (3, 11)
+    environments: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -46,18 +52,26 @@ class Rejected:
 Answer: TypeAlias = Accepted | Rejected
 
 
-def look(looks_at: Callable[[Path], None] = lambda path: None) -> Machine:
-    """This machine. ``looks_at`` is told every path before it is read; packages lie where planning looks anyway."""
-    looks_at(NVIDIA_CARDS)
+@runtime_checkable
+class Demanding(Protocol):
+    """A quantizer that cannot work on every machine."""
+
+    def answer(self, machine: Machine) -> Answer:
+        """Whether it can work there: a pure function."""
+
+
+def look() -> Machine:
+    """This machine, from what can be seen without importing torch."""
     cards = tuple(sorted(path.name for path in NVIDIA_CARDS.glob("*")))
     installed = {name: found for name in PACKAGES if (found := _version(name))}
-    return Machine(installed, cards, platform.system(), sys.version_info[:2])
+    made = frozenset(name for name in ENVIRONMENTS if Environment.of(name).ready)
+    return Machine(installed, cards, platform.system(), sys.version_info[:2], made)
 
 
 def _version(package: str) -> str:
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return ""
 
 

@@ -69,6 +69,19 @@ def layers_of(folder: Path) -> Layers:
     return Layers(linear, names.get(id(head), ""), parameters)
 
 
+def fitting_group_size(layers: Layers, wanted: int) -> int:
+    """The largest size of groups, at most ``wanted``, that every layer's rows divide into. Raises QuantizeError."""
+    columns = {inputs for _, inputs in layers.linear.values()}
+    for size in GROUP_SIZES:
+        if size <= wanted and not any(count % size for count in columns):
+            return size
+    raise QuantizeError(
+        f"rows of {', '.join(map(str, sorted(columns)))} weights do not divide into groups",
+        why=f"Groups of {', '.join(map(str, GROUP_SIZES))} weights are what servers can run.",
+        next="take this format out of quantize, or write w8a8 or fp8, which have one scale a row",
+    )
+
+
 def _empty(folder: Path) -> Module:
     """The model without weights."""
     import torch
@@ -106,15 +119,7 @@ class Scheme:
         scheme = preset_name_to_scheme(preset, ["Linear"])
         wanted = int(scheme.weights.group_size or 0)
         if wanted:
-            columns = {inputs for _, inputs in layers.linear.values()}
-            fitting = [size for size in GROUP_SIZES if size <= wanted and not any(count % size for count in columns)]
-            if not fitting:
-                raise QuantizeError(
-                    f"rows of {', '.join(map(str, sorted(columns)))} weights do not divide into groups",
-                    why=f"Groups of {', '.join(map(str, GROUP_SIZES))} weights are what servers can run.",
-                    next="take this format out of quantize, or write w8a8 or fp8, which have one scale a row",
-                )
-            scheme.weights.group_size = fitting[0]
+            scheme.weights.group_size = fitting_group_size(layers, wanted)
         return cls(scheme, wanted)
 
     @property

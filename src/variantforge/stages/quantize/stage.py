@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from variantforge.registry import near
-from variantforge.spec.family import VariantSpec
+from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.stages.quantize import QUANTIZERS
 from variantforge.stages.quantize.calibration import CALIBRATION, write_calibration
+from variantforge.stages.quantize.machine import NVIDIA_CARDS, Demanding, Machine, Rejected, look
 from variantforge.stages.quantize.quantizer import VERSION, Choosy, quantize_step
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
@@ -24,7 +25,7 @@ class Quantize:
         inherited = variant.quantize is desk.family.defaults.quantize
         key = "defaults.quantize" if inherited else f"{desk.at_key}.quantize"
         for index, entry in enumerate(variant.quantize):
-            if complaint := _complaint(entry) or _lacks(variant, entry):
+            if complaint := _complaint(entry) or _rejection(desk, entry) or _lacks(variant, entry):
                 desk.problem(f"{key}[{index}]", complaint)
             else:
                 _lay_out(desk, name, entry)
@@ -55,6 +56,22 @@ def _complaint(entry: str) -> str:
         return ""
     known = near(type.upper(), list(types)) or f" Types: {', '.join(types)}."
     return f"{method} has no type '{type}'.{known}"
+
+
+def _rejection(desk: Desk, entry: str) -> str:
+    """Why this machine cannot make an entry, and what to write or type instead; '' when it can."""
+    quantizer = QUANTIZERS.load(entry.partition(":")[0])()
+    answer = quantizer.answer(_machine(desk)) if isinstance(quantizer, Demanding) else None
+    return f"{answer.reason}: {answer.next}" if isinstance(answer, Rejected) else ""
+
+
+def _machine(desk: Desk) -> Machine:
+    desk.look(NVIDIA_CARDS)
+    return desk.once(_look)
+
+
+def _look(family: FamilySpec) -> Machine:
+    return look()
 
 
 def _lacks(variant: VariantSpec, entry: str) -> str:
