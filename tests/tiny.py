@@ -34,9 +34,9 @@ def tokenizer_folder() -> Path:
 def tiny_model(
     folder: Path, arch: str = "llama", *, hidden: int = 64, layers: int = 2, tied: bool = True, seed: int = 0
 ) -> Path:
-    """Writes a random two-layer model (``llama`` or ``qwen3``) into ``folder``, as the Hub would hold it."""
+    """Writes a random two-layer model into ``folder``, as the Hub would hold it; ``arch`` is its ``model_type``."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, Qwen3Config
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder())
     shape = {
@@ -51,9 +51,11 @@ def tiny_model(
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    if arch == "qwen3":
+    if arch != "llama":
         shape["head_dim"] = hidden // 4
-    config = {"llama": LlamaConfig, "qwen3": Qwen3Config}[arch](**shape)
+    if arch not in ("llama", "qwen3"):
+        shape["pad_token_id"] = None  # an architecture's own may lie beyond this vocabulary
+    config = AutoConfig.for_model(arch, **shape)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.generation_config = GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)

@@ -81,15 +81,21 @@ def test_micro_batches_that_are_weighed_alike_are_found(lab: Lab, monkeypatch: p
 
 
 MIXTURES = ("mixtral", "qwen3_moe")
+DENSE = (
+    *("qwen2", "qwen3", "mistral", "gemma3_text", "phi3", "glm4"),
+    *("smollm3", "olmo2", "granite", "ernie4_5", "cohere2"),
+)
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen3", *(pytest.param(name, marks=pytest.mark.slow) for name in MIXTURES)])
+@pytest.mark.parametrize(
+    "arch", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in (*DENSE, *MIXTURES))]
+)
 def test_packed_rows_are_scored_as_on_their_own(
     arch: str, tmp_path: Path, seen: list[tuple[float | None, float]], tiny_llama: Path
 ) -> None:
     make = tiny_mixture if arch in MIXTURES else tiny_model
     lab = Lab(tmp_path / "lab", tiny_llama if arch == "llama" else make(tmp_path / "model", arch))
-    adapter = {"target_modules": ["q_proj", "v_proj"], **({"experts": "frozen"} if arch in MIXTURES else {})}
+    adapter = {"target_modules": "all-linear", **({"experts": "frozen"} if arch in MIXTURES else {})}
     packed = {**ONE_STEP, "packing": True, "max_length": 128, "per_device_train_batch_size": 1}
     lab.train(lab.step(adapter, **packed))
     ((loss, wanted),) = seen
