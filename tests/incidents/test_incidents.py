@@ -18,7 +18,7 @@ import pytest
 from tests.incidents.plant import Family, Ran, replaced, write_lines
 from tests.tiny import tiny_model
 from tests.tiny_mixtures import tiny_mixture
-from variantforge import errors
+from variantforge import errors, sandbox
 from variantforge.stages.tokens import Tokens
 
 pytestmark = [
@@ -208,6 +208,38 @@ def evaluation_rows_in_the_training_data(family: Family, patch: Patch) -> None:
             file.write(f'{{"prompt": "{question} ({number})", "completion": "It is {200 + number}."}}\n')
 
 
+# --- measurements -------------------------------------------------------------------------------------------------
+
+
+def needs_a_sandbox() -> None:
+    try:
+        sandbox.require()
+    except errors.SandboxMissing as error:
+        pytest.skip(f"{error.why}; type: {error.next}")
+
+
+def solves_problems(family: Family) -> None:
+    needs_a_sandbox()
+    problems = [{"id": name, "prompt": f"def {name}():\n", "tests": [f"assert {name}() == 1"]} for name in ("a", "b")]
+    write_lines(family.folder / "problems.jsonl", problems)
+    asked = {"evaluator": "code", "path": "./problems.jsonl", "mode": "completion", "max_new_tokens": 4}
+    family.spec["evaluate"] = {**family.spec.get("evaluate", {}), "python": asked}
+    family.spec["gates"] = [{"metric": "python.pass@1", "at_least": 0.0, "min_examples": 1}]
+
+
+def an_evaluator_that_crashes_on_one_item(family: Family, patch: Patch) -> None:
+    """Its sandbox cannot be ended at the second problem: no verdict on the program, and counted as one by most."""
+    solves_problems(family)
+    grade = sandbox.grade
+
+    def breaks_off(program: str, *args: Any) -> sandbox.Grade:
+        if program.startswith("def b"):
+            raise OSError("a killed sandbox lives on")
+        return grade(program, *args)
+
+    patch.setattr(sandbox, "grade", breaks_off)
+
+
 # incident -> (stage that catches it, error, words in its message)
 CAUGHT: dict[Callable[[Family, Patch], None], tuple[str, type[Exception], str]] = {
     all_zero_mask: ("train", errors.NoSupervisedTokens, "not one token"),
@@ -225,6 +257,7 @@ CAUGHT: dict[Callable[[Family, Patch], None], tuple[str, type[Exception], str]] 
     evaluation_rows_in_the_training_data: ("data", errors.Contaminated, ""),
     pad_is_eos_masked_away: ("train", errors.WrongSupervisedSpan, "tokens to learn from"),
     wrong_base_under_an_adapter: ("merge", errors.WrongBase, ""),
+    an_evaluator_that_crashes_on_one_item: ("evaluate", errors.EvaluateError, "broke off at problem b"),
 }
 
 
@@ -252,6 +285,7 @@ CLEAN: dict[str, Callable[[Family], object]] = {
     "ragged": ragged,
     "packed": lambda family: family.train["args"].update(packing=True, per_device_train_batch_size=1),
     "sequential": lambda family: family.train["args"].update(train_sampling_strategy="sequential"),
+    "problems solved": solves_problems,
     "targets by name": lambda family: family.train.update(adapter={"target_modules": ["v_proj", "q_proj"]}),
     "decontaminated": lambda family: (
         write_lines(family.folder / "suite.jsonl", [{"prompt": "Something else that nobody has ever asked before."}]),
@@ -318,6 +352,41 @@ def test_a_checkpoint_half_written(family: Family, monkeypatch: Patch, damage: s
     assert adapters[0].read_bytes() == adapters[1].read_bytes()
 
 
+# Run where it is, inside the sandbox: the tests share a process, and so their comparisons, with the program.
+IN_THE_SAME_PROCESS = """
+def verdict():
+    names = {}
+    try:
+        exec(PROGRAM, names)
+        exec(TESTS, names)
+        return True
+    except BaseException:
+        return False
+"""
+CHEATS = {
+    "equal to everything": "class Any:\n    def __eq__(self, other): return True\ndef word(): return Any()\n",
+    "ends before it is asked": "def word(): return 1\nTESTS = ''\n__builtins__['exec'] = lambda *args: None\n",
+}
+ASKED = "assert word() == 'opensesame'"
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_grader_that_compares_inside_the_candidates_process(cheat: str) -> None:
+    """Planted, it believes a program that knows nothing; ours, whose comparisons are outside, does not."""
+    needs_a_sandbox()
+    honest, wrong = "def word(): return 'opensesame'", "def word(): return 'x'"
+
+    def inside(program: str) -> bool:
+        text = f"PROGRAM = {program!r}\nTESTS = {ASKED!r}\n{IN_THE_SAME_PROCESS}"
+        return sandbox.run_python(text, [("verdict", [])]) == [True]
+
+    def outside(program: str) -> bool:
+        return sandbox.grade(program, sandbox.read_tests([ASKED])).whole
+
+    assert (inside(honest), inside(wrong), inside(CHEATS[cheat])) == (True, False, True)
+    assert (outside(honest), outside(wrong), outside(CHEATS[cheat])) == (True, False, False)
+
+
 def test_the_table_of_the_docs_is_this_one() -> None:
     section = DOCS.read_text().partition("## Planted incidents")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([^|]+?) \| `(\w+)` \| `?([\w ]+?)`? \|", section, re.MULTILINE)
@@ -326,5 +395,6 @@ def test_the_table_of_the_docs_is_this_one() -> None:
     others = {
         ("stale tokens after a template change", "plan", "runs again"),
         ("checkpoint half written", "train", "goes back"),
+        ("a grader that compares inside the candidates process", "evaluate", "wrong answer"),
     }
     assert told == named | others
