@@ -23,6 +23,7 @@ from tests.tiny import tiny_model
 from variantforge import Resolver, build_plan, load_family
 from variantforge.plan.build import Plan
 from variantforge.spec import family as form
+from variantforge.stages.evaluate.lm_eval.evaluator import LmEvalParams
 from variantforge.stages.evaluate.parity.evaluator import ParityParams
 from variantforge.stages.evaluate.perplexity import PerplexityParams
 
@@ -196,6 +197,7 @@ ELSEWHERE = {
     "RowsDataset.subset": "tests/stages/data/test_stage.py: handed to the datasets library",
     "RowsDataset.split": "tests/stages/data/test_stage.py: handed to the datasets library",
     "TrainSpec.method": "tests/stages/train/test_preference.py: each method makes another step",
+    **{f"LmEvalParams.{name}": "tests/stages/evaluate/lm_eval/test_tasks.py" for name in LmEvalParams.model_fields},
     **{f"ParityParams.{name}": "tests/stages/evaluate/parity/test_planning.py" for name in ParityParams.model_fields},
     "PerplexityParams.runtime_positions": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
     "PerplexityParams.runtime_tolerance": "tests/stages/evaluate/test_planning.py: in keys of GGUF evaluations only",
@@ -244,7 +246,7 @@ def all_keys(model: type[BaseModel] = form.FamilySpec) -> set[str]:
 
 
 def test_every_key_has_a_case() -> None:
-    keys = all_keys() | all_keys(PerplexityParams) | all_keys(ParityParams)
+    keys = all_keys() | all_keys(LmEvalParams) | all_keys(PerplexityParams) | all_keys(ParityParams)
     assert keys == set(CASES) | set(ELSEWHERE) | CONTAINERS
     assert not set(CASES) & set(ELSEWHERE)
 

@@ -21,7 +21,7 @@ def tell_problems(desk: Desk) -> None:
         for field, text in _of_patterns(gate, shipped):
             desk.problem(f"gates[{number}].{field}", text)
         title, wanted = split_metric(gate.metric, evaluations)
-        if title in desk.family.evaluate and title not in evaluations:
+        if title in desk.family.evaluate and not (title in evaluations and evaluations[title].names()):
             continue  # its own problem was told
         if title not in evaluations or not any(fnmatchcase(name, wanted) for name in evaluations[title].names()):
             desk.problem(f"gates[{number}].metric", _nobody(gate.metric, evaluations))

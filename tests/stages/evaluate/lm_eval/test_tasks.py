@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.stages.evaluate.lm_eval.suites import CHOICES, planned, write_task
+from variantforge.stages.evaluate.lm_eval.evaluator import LmEvalParams
 from variantforge.stages.evaluate.lm_eval.measures import DEFAULTS, FLATTENING, REGISTERED
 from variantforge.stages.evaluate.lm_eval.tasks import Suite, read_suite
 from variantforge.step import Step
@@ -176,6 +177,38 @@ def test_an_edited_task_file_or_item_is_another_step(tmp_path: Path) -> None:
     config, _ = planned(tmp_path, tasks=[entry])
     assert key(first) == key(same)
     assert len({key(first), key(data), key(config)}) == 3
+
+
+CHANGED: dict[str, Any] = {
+    "tasks": ["./tasks/mine.yaml", "./tasks/more.yaml"],
+    "num_fewshot": 2,
+    "limit": 5,
+    "apply_chat_template": True,
+    "fewshot_as_multiturn": False,
+    "system_instruction": "Be brief.",
+    "gen_kwargs": {"max_gen_toks": 9},
+    "random_seed": 1,
+    "numpy_random_seed": 1,
+    "torch_random_seed": 1,
+    "fewshot_random_seed": 1,
+    "max_length": 512,
+    "dtype": "bfloat16",
+}
+
+
+def test_every_parameter_enters_the_key(tmp_path: Path) -> None:
+    assert CHANGED.keys() == LmEvalParams.model_fields.keys()
+    entry = write_task(tmp_path, **CHOICES)
+    write_task(tmp_path, "more", **CHOICES)
+    keys = {key(planned(tmp_path, **{"tasks": [entry], name: value})[0]) for name, value in CHANGED.items()}
+    assert len(keys | {key(planned(tmp_path, tasks=[entry])[0])}) == len(CHANGED) + 1
+
+
+def test_a_newer_harness_measures_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = write_task(tmp_path, **CHOICES)
+    now = key(planned(tmp_path, tasks=[entry])[0])
+    monkeypatch.setattr("variantforge.stages.evaluate.lm_eval.harness.version", lambda: "0.4.99")
+    assert key(planned(tmp_path, tasks=[entry])[0]) != now
 
 
 def test_the_key_does_not_know_where_files_lie(tmp_path: Path) -> None:
