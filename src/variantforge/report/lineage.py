@@ -30,7 +30,8 @@ def lineage(shelf: Shelf, family: FamilySpec, cells: Mapping[tuple[str, str], Ce
         note = f"{variant.kind}, {variant.train.method} {variant.train.adapter.type}"
         nodes[f"variant:{name}"] = Node(f"variant:{name}", "variant", name, note, here)
         for teacher, kind in _teachers(family, name):
-            nodes.setdefault(teacher.id, teacher) if teacher.kind == "teacher" else None
+            if teacher.kind == "teacher":
+                nodes.setdefault(teacher.id, teacher)
             edges[Edge(teacher.id, f"variant:{name}", kind)] = None
         for subject in subjects(variant)[1:]:
             cell = cells[name, subject]

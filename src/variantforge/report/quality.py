@@ -14,7 +14,7 @@ from variantforge.stages.evaluate.stage import metric_of, subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, gain
 from variantforge.step import Artifact
 
-SPEED = "speed"  # the evaluator whose metrics are no quality
+SPEED, RATE = "speed", "tokens_per_s"  # the evaluator whose metrics are no quality, and the one that is drawn
 SIZE = "size_bytes"
 TOLD = ("examples", "tokens", "shortened", "whole_tasks")  # facts of an evaluation that a reader wants
 
@@ -120,21 +120,24 @@ def _leading(shelf: Shelf, family: FamilySpec, variant: str) -> Iterator[tuple[s
 
 
 def _speeds(shelf: Shelf, family: FamilySpec, variant: str) -> list[tuple[str, str]]:
-    """Metrics of speed: the more the better ones, such as tokens per second."""
+    """How fast the files write, where that was measured."""
     titles = [title for title, spec in family.evaluate.items() if spec.evaluator == SPEED]
     ways = [(metric, way) for title in titles for metric, way in _ways(shelf, variant, title).items()]
-    return [(metric, way) for metric, way in ways if way == "higher"][-1:]
+    return [(metric, way) for metric, way in ways if metric.endswith(f".{RATE}")]
 
 
 def _ways(shelf: Shelf, variant: str, title: str) -> dict[str, str]:
-    """``evaluation.metric`` -> which way is better, of all metrics that the files of a variant have."""
+    """``evaluation.metric`` -> which way is better, of all that the files of a variant have; leading ones first."""
     found: dict[str, str] = {}
+    made: dict[str, Artifact] = {}
     for place in evaluations(shelf, variant):
         artifact = shelf.artifact(*place) if place.name.partition(":")[0] == title else None
         for metric, it in ((shelf.facts(artifact) or {}).get("metrics", {}) if artifact else {}).items():
             if it.get("better"):
                 found.setdefault(f"{title}.{metric}", it["better"])
-    return found
+        made |= {place.name: artifact} if artifact else {}
+    order = _order(shelf, title, made)
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
 
 
 def _trade(cells: Sequence[Cell], variant: str, metric: str, better: str, against: str, way: str) -> TradeOff:
