@@ -122,6 +122,11 @@ def test_examples_without_tokens_are_not_counted():
         interval(LOSS, [])
 
 
+def test_rows_of_another_metric_are_no_other_examples():
+    ours, theirs = rows([2.0] * 9), rows([3.0] * 9)
+    assert gain(LOSS, [{"id": "of a tokenizer", "strings": 50}, *ours], theirs) == gain(LOSS, ours, theirs)
+
+
 def test_other_examples_are_not_compared():
     with pytest.raises(ValueError, match="same examples"):
         gain(LOSS, rows([1.0, 2.0]), rows([1.0]))

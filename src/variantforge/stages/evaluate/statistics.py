@@ -96,6 +96,8 @@ def gained(metric: Metric, subject: Sequence[Example], other: Sequence[Example])
     """What examples say of the gain over ``other``. Raises NothingToCount; ValueError when the examples differ."""
     import numpy as np
 
+    # only rows that the metric speaks of: an evaluation may have measured more of one of the two
+    subject, other = ([row for row in rows if metric.per in row] for rows in (subject, other))
     if [row["id"] for row in subject] != [row["id"] for row in other]:
         raise ValueError("the two were not measured on the same examples")
     both = [(ours, theirs) for ours, theirs in zip(subject, other, strict=True) if _counts(metric, ours, theirs)]
