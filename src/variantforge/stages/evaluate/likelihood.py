@@ -130,13 +130,13 @@ def _batch(examples: Sequence[Example], places: list[int], device: Any) -> Batch
 
 def _logits(model: Any, batch: Batch) -> torch.Tensor:
     """[measured tokens, vocabulary]"""
-    with _only(model.get_output_embeddings(), batch.rows, batch.before):
+    with only(model.get_output_embeddings(), batch.rows, batch.before):
         logits: torch.Tensor = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
     return logits[0]
 
 
 @contextmanager
-def _only(head: torch.nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+def only(head: torch.nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
     """The output head is handed the hidden states of the chosen positions, [1, chosen, width], and no others."""
     hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][rows, positions].unsqueeze(0),))
     try:

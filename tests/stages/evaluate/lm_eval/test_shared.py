@@ -109,9 +109,29 @@ def test_a_model_whose_contexts_cannot_be_shared_reads_each_alone(tmp_path: Path
         logits = model(torch.tensor([context + continuation])).logits[0].log_softmax(-1)
     by_hand = sum(float(logits[len(context) - 1 + at, token]) for at, token in enumerate(continuation))
     assert scores[0].logprob == pytest.approx(by_hand, abs=1e-3)
-    if kind != "window":
-        assert len(told) == 1
-        assert "cannot be shared" in told[0]
+    assert len(told) == 1
+    assert "contexts cannot be shared" in told[0]
+
+
+def test_questions_that_share_nothing_are_read_alone_too_by_such_a_model(tmp_path: Path) -> None:
+    import torch
+
+    model = other(tmp_path, "positions of its own")
+    asked = [Request((number, 7, number + 1), (5, 6)) for number in range(8)]
+    scores = Likelihoods(model, 1024).score(asked)
+    with torch.inference_mode():
+        for request, scored in zip(asked, scores, strict=True):
+            logits = model(torch.tensor([request.context + request.continuation])).logits[0].log_softmax(-1)
+            by_hand = float(logits[2, 5] + logits[3, 6])
+            assert scored.logprob == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_long_texts_that_share_nothing_are_read_without_a_mask(model: Any) -> None:
+    rng = random.Random(9)
+    texts = [Request((1,), tuple(rng.randrange(2, 1000) for _ in range(length))) for length in (700, 900, 20)]
+    texts[1] = Request((2,), texts[1].continuation)
+    asked = [*texts, *requests(3)]
+    assert_same(Likelihoods(model, 1024).score(asked), alone(model).score(asked), close=1e-3)
 
 
 def test_a_window_that_nothing_reaches_is_none(tmp_path: Path) -> None:

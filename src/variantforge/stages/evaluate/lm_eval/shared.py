@@ -9,12 +9,13 @@ carried along, a window that is shorter than the requests, positions that are no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from variantforge.errors import EvaluateError
+from variantforge.stages.evaluate.again import batch_limit
+from variantforge.stages.evaluate.likelihood import only, vocab_size
 from variantforge.stages.evaluate.lm_eval.prefixes import Request, Run, Tree, fitted, runs, trees
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ class Likelihoods:
         self.model, self.max_length, self._tell = model, max_length, tell
         self.tokens_read = 0
         self._device = next(model.parameters()).device
-        self._pass_tokens = _CPU_PASS_TOKENS if self._device.type == "cpu" else _PASS_TOKENS
-        vocabulary = model.get_input_embeddings().num_embeddings
-        self._most_rows = max(1, _LOGITS_BYTES // (4 * vocabulary))
+        self._pass_tokens = batch_limit(_CPU_PASS_TOKENS if self._device.type == "cpu" else _PASS_TOKENS)
+        self._most_rows = max(1, _LOGITS_BYTES // (4 * vocab_size(model)))
         self._shares: bool | None = None
+        self._told = False
 
     def score(self, requests: Sequence[Request], answered: Answered = lambda scored: None) -> list[Scored]:
         """In the order of the requests; ``answered`` hears place -> score after every pass.
@@ -74,11 +75,18 @@ class Likelihoods:
         if not requests:
             return
         laid = runs(trees(requests))
-        if self._can_share(laid):
-            for run in laid:
-                yield from self._shared(run)
-        else:
+        if not self._can_share(laid):
             yield from self._alone(requests)
+            return
+        long = [tree.asked[0][0] for run in laid for tree in run.trees if self._is_long(run, tree)]
+        for scores in self._alone([requests[place] for place in long]):
+            yield {long[at]: one for at, one in scores.items()}
+        for run in laid:
+            yield from self._shared(Run(run.stem, [tree for tree in run.trees if not self._is_long(run, tree)]))
+
+    def _is_long(self, run: Run, tree: Tree) -> bool:
+        """Whether a tree is a text that fills a pass and shares nothing: without a mask, attention costs it less."""
+        return not run.stem and len(tree.asked) == 1 and tree.size > self._pass_tokens
 
     # --- side by side -------------------------------------------------------------------------------------------
 
@@ -172,14 +180,20 @@ class Likelihoods:
     # --- which of the two ---------------------------------------------------------------------------------------
 
     def _can_share(self, laid: Sequence[Run]) -> bool:
-        """Whether this model reads trees as it reads requests alone: by its kind, and as tried on the smallest."""
-        if all(not run.stem and len(tree.branches) == 1 for run in laid for tree in run.trees):
-            return self._fits(laid) and self._shares is not False  # nothing is shared, but nothing is padded either
-        if self._shares is None and self._fits(laid):
+        """Whether this model reads trees as it reads requests alone: by its kind, and as tried on a few of them."""
+        if not self._fits(laid):
+            self._tell_once("some of its layers see less than the longest request, or carry a state along")
+            return False
+        if self._shares is None and any(run.stem or _is_shared(run.trees) for run in laid):
             self._shares = self._tried(laid)
             if not self._shares:
-                self._tell("this model reads every context anew for each continuation: it cannot be shared")
-        return bool(self._shares) and self._fits(laid)
+                self._tell_once("it gives other figures when told where tokens stand")
+        return bool(self._shares)
+
+    def _tell_once(self, why: str) -> None:
+        if not self._told:
+            self._tell(f"contexts cannot be shared, each is read anew for every continuation: of this model, {why}")
+        self._told = True
 
     def _fits(self, laid: Sequence[Run]) -> bool:
         window = narrowest_window(self.model.config)
@@ -188,11 +202,15 @@ class Likelihoods:
 
     def _tried(self, laid: Sequence[Run]) -> bool:
         """Scores two trees both ways. A model that takes no such mask or cache says so, or gives other figures."""
-        run = min(laid, key=lambda run: (not run.stem, len(run.trees) < 2, run.trees[0].size))
+        import torch
+
+        run = min(laid, key=lambda run: (not run.stem, not _is_shared(run.trees), run.trees[0].size))
         few = Run(run.stem, [_with_few(tree) for tree in sorted(run.trees, key=lambda tree: tree.size)[:2]])
         asked = [(place, Request(tree.trunk, told)) for tree in few.trees for place, _, told in tree.asked]
         try:
             together = {place: one for scores in self._shared(few) for place, one in scores.items()}
+        except torch.OutOfMemoryError:
+            raise
         except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError):
             return False
         alone = {at: one for scores in self._alone([told for _, told in asked]) for at, one in scores.items()}
@@ -201,6 +219,11 @@ class Likelihoods:
             abs(together[place].logprob - alone[at].logprob) <= close * len(told.continuation)
             for at, (place, told) in enumerate(asked)
         )
+
+
+def _is_shared(found: Sequence[Tree]) -> bool:
+    """Whether trees of a row would have to be told apart."""
+    return len(found) > 1 or any(len(tree.branches) > 1 for tree in found)
 
 
 def narrowest_window(config: Any) -> float | None:
@@ -226,16 +249,6 @@ def _with_few(tree: Tree) -> Tree:
     )
 
 
-@contextmanager
-def only(head: torch.nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
-    """The output head is handed the hidden states of the chosen positions, [1, chosen, width], and no others."""
-    hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][rows, positions].unsqueeze(0),))
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 # --- one row of trees -------------------------------------------------------------------------------------------
 
 
@@ -243,8 +256,8 @@ def only(head: torch.nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> 
 class Row:
     """Trees side by side. For each token: its id, its position, its tree, and its branch (-1: the trunk).
 
-    ``asked``: where predictions are wanted. ``ends``: for each tree, and each of its branches, where in ``asked`` the
-    prediction after the trunk and those after the branch's tokens stand.
+    ``asked``: where predictions are wanted. ``lines``: for each tree, and each of its branches, which of ``asked`` are
+    the prediction after the trunk and those after the branch's tokens.
     """
 
     ids: list[int] = field(default_factory=list)
