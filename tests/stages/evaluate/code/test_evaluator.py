@@ -151,8 +151,8 @@ def test_what_is_no_problem_is_told_with_its_line(tmp_path: Path, row: Any, why:
 def test_problems_are_read_in_order_up_to_the_limit(tmp_path: Path) -> None:
     chat = {"messages": [{"role": "user", "content": "Write f."}], "tests": ["assert f() == 1"]}
     pins = problems(tmp_path, ADD, chat, NEVER)
-    assert [item.id for item in read_items(pins)] == ["add", "problems.jsonl, line 2", "never"]
-    assert [item.id for item in read_items(pins, limit=2)] == ["add", "problems.jsonl, line 2"]
+    assert [item.id for item in read_items(pins)] == ["add", "2", "never"]
+    assert [item.id for item in read_items(pins, limit=2)] == ["add", "2"]
     with pytest.raises(EvaluateError, match="two problems are called add"):
         read_items(problems(tmp_path, ADD, ADD))
     with pytest.raises(EvaluateError, match="not one problem"):
@@ -199,4 +199,4 @@ def test_every_reference_solution_passes_and_no_empty_one(tmp_path: Path) -> Non
 
 def test_training_data_is_kept_clean_of_its_files() -> None:
     files = Code().suite_files(CodeParams(tasks=["humaneval"], path="./mine.jsonl"))
-    assert files == [evaluator._PACKAGE, "./mine.jsonl"]
+    assert files == {"tasks": evaluator._PACKAGE, "path": "./mine.jsonl"}

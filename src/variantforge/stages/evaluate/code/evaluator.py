@@ -54,8 +54,9 @@ class Code:
         found = {role: pin for role, pin in pins.items() if pin}
         return found if len(found) == len(pins) else None
 
-    def suite_files(self, params: CodeParams) -> Sequence[str]:
-        return [*([_PACKAGE] if HUMANEVAL in params.tasks else []), *([params.path] if params.path else [])]
+    def suite_files(self, params: CodeParams) -> Mapping[str, str]:
+        known = {"tasks": _PACKAGE} if HUMANEVAL in params.tasks else {}
+        return known | ({"path": params.path} if params.path else {})
 
     def evaluate(self, context: StepContext) -> Measured:
         sandbox.require()  # before anything is loaded: what cannot be graded is not asked

@@ -58,17 +58,19 @@ def read_items(pins: Mapping[str, Pin], limit: int | None = None) -> list[Item]:
 def _of_file(suite: str, path: Path) -> Iterator[Item]:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as file:
+        count = 0
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield _item(suite, f"{path.name}, line {number}", line)
+                count += 1
+                yield _item(suite, str(count), line, f"{path.name}, line {number}")
 
 
-def _item(suite: str, place: str, line: bytes) -> Item:
+def _item(suite: str, name: str, line: bytes, place: str) -> Item:
     try:
         row = json.loads(line)
         if not isinstance(row, dict):
             raise sandbox.BadTests("a problem is a JSON object")
-        return _of_row(suite, row, place)
+        return _of_row(suite, row, name)
     except (ValueError, sandbox.BadTests) as error:
         raise EvaluateError(
             f"{place} is no problem that a program can solve",
@@ -77,7 +79,8 @@ def _item(suite: str, place: str, line: bytes) -> Item:
         ) from error
 
 
-def _of_row(suite: str, row: Mapping[str, Any], place: str) -> Item:
+def _of_row(suite: str, row: Mapping[str, Any], name: str) -> Item:
+    """``name``: of a problem that has none of its own; decontamination counts the same way."""
     prompt, messages = row.get("prompt", ""), row.get("messages", [])
     if not isinstance(prompt, str) or not isinstance(messages, list) or bool(prompt) == bool(messages):
         raise ValueError("it needs 'prompt', a text, or 'messages', a chat")
@@ -86,7 +89,7 @@ def _of_row(suite: str, row: Mapping[str, Any], place: str) -> Item:
     entry_point = row.get("entry_point") or ""
     if not isinstance(entry_point, str):
         raise ValueError("entry_point is the name of a function")
-    tests = next((row[name] for name in ("tests", "test", "test_list") if name in row), None)
-    id = next((str(row[name]) for name in _IDS if name in row), place)
+    tests = next((row[field] for field in ("tests", "test", "test_list") if field in row), None)
+    id = next((str(row[field]) for field in _IDS if row.get(field) not in (None, "")), name)
     read = sandbox.read_tests(tests, entry_point or None)
     return Item(id, suite, prompt, tuple(messages), read, entry_point)
