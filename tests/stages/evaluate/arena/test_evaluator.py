@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
+from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,16 @@ from tests.stages.evaluate.judges.court import Opinion, answers_in, prefers, sit
 from tests.stages.evaluate.subjects import data_artifact
 from tests.tiny import smollm2_gguf
 from variantforge.errors import EvaluateError, JudgeUnclear
-from variantforge.stages.evaluate.arena.evaluator import Arena, ArenaParams, why_wrong
+from variantforge.stages.evaluate.answers import Answer
+from variantforge.stages.evaluate.arena.evaluator import Arena, ArenaParams, Pair, judged, why_wrong
 from variantforge.stages.evaluate.arena.strengths import games_of, strengths
 from variantforge.stages.evaluate.judges.planning import identity_of
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.prompts import of_text
 from variantforge.stages.evaluate.stage import STAGE, read_examples
+from variantforge.stages.evaluate.statistics import interval
 from variantforge.stages.evaluate.suites import HasJudge, HasPins, HasSuite, HasSuiteFiles
-from variantforge.step import Artifact, Pin, Step
+from variantforge.step import Artifact, Pin, Step, StepContext
 
 JUDGE = {"endpoint": "http://localhost:9/v1", "model": "wise"}
 ASKED = tuple(f"Question {number}: what is {number} and {number}?" for number in range(8))
@@ -65,53 +69,91 @@ def test_the_longer_answer_wins_where_a_judge_likes_length(tmp_path: Path, merge
     assert metrics(made)["unparsed"] == 0
     assert metrics(made)["first_preferred"] == 0.5
     assert made.facts["vs"] == "base"
-    other, _ = fought(tmp_path / "swapped", base, merged, prefers(len))
-    assert metrics(other)["win_rate"] == pytest.approx(1 - metrics(made)["win_rate"])
+    (kept,) = (tmp_path / "cache" / "variantforge" / "opponents").glob("*/answers.jsonl")
+    before = kept.read_bytes()
+    again, asked = fought(tmp_path / "second", base, base, prefers(len))
+    assert (metrics(again), again.facts["same_answer"], asked) == ({"win_rate": 0.5}, len(ASKED), [])
+    assert kept.read_bytes() == before  # the opponent has answered once for all subjects
 
 
 def lengths(rows: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
     return [(len(row["answer"].strip()), len(row["other"].strip())) for row in rows]
 
 
-def test_a_judge_that_likes_the_first_place_decides_nothing_and_is_seen(
-    tmp_path: Path, merged: Artifact, base: Artifact
-) -> None:
-    made, _ = fought(tmp_path, merged, base, lambda question: "Verdict: A")
-    assert metrics(made)["win_rate"] == 0.5
-    assert metrics(made)["first_preferred"] == 1
-    assert metrics(made)["agreement"] == 0
+def decided(
+    root: Path, opinion: Opinion, answers: Sequence[tuple[str, str]], **judge: Any
+) -> tuple[list[dict[str, Any]], int]:
+    """Rows of pairs with these answers, and how often the judge was asked."""
+    pairs = [
+        Pair(of_text(f"q{at}", f"Question {at}?"), *(Answer(text, 1, "stop") for text in both))
+        for at, both in enumerate(answers)
+    ]
+    (root / "scratch").mkdir(parents=True)
+    step = Step("evaluate", 1, "arena", hints={"pace": {"concurrency": 4}})
+    with sitting(opinion) as court:
+        spec = JudgeSpec(endpoint=court.url, model="wise", **judge)
+        return judged(StepContext(step, {}, root, root / "scratch"), spec, pairs), len(court.asked)
 
 
-def test_equal_answers_are_a_tie_without_a_question(tmp_path: Path, base: Artifact) -> None:
-    made, asked = fought(tmp_path, base, base, lambda question: "never asked")
-    assert asked == []
-    assert metrics(made) == {"win_rate": 0.5}
-    assert made.facts["same_answer"] == len(ASKED)
+def value(rows: Sequence[dict[str, Any]], name: str) -> float:
+    return interval(next(one for one in Arena.METRICS if one.name == name), rows).value
 
 
-def test_verdicts_that_cannot_be_read_are_counted_and_above_the_limit_an_error(
-    tmp_path: Path, merged: Artifact, base: Artifact
-) -> None:
-    def opinion(question: str) -> str:
-        return "Verdict: tie" if "Question 3" not in question else "I would rather not say."
+def test_a_planted_preference_comes_out_with_its_interval_and_its_strength(tmp_path: Path) -> None:
+    dice = random.Random(1)
+    answers = [
+        (f"ours {at}" + "!" * (dice.random() < 0.7), f"theirs {at}" + "!" * (dice.random() < 0.3)) for at in range(120)
+    ]
+    planted = [0.5 + ((ours[-1] == "!") - (theirs[-1] == "!")) / 2 for ours, theirs in answers]
+    rows, asked = decided(tmp_path, prefers(lambda text: text[-1] == "!"), answers)
+    assert asked == 240
+    assert [row["points"] for row in rows] == planted
+    assert (value(rows, "agreement"), value(rows, "first_preferred"), value(rows, "unparsed")) == (1, 0.5, 0)
+    found = interval(Arena.METRICS[0], rows)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < sum(planted) / 120 < found.high
+    stronger, _ = strengths(games_of(rows, "ours", "theirs"), "theirs")
+    share = (sum(planted) + 0.5) / 121
+    assert stronger.value == pytest.approx(400 * log10(share / (1 - share)), abs=0.01)
 
-    made, asked = fought(tmp_path, merged, base, opinion, judge={"unparsed_at_most": 0.5})
-    odd = next(row for row in read_examples(made) if row["id"] == "q3")
-    assert (odd["unparsed"], odd["judgements"], "points" in odd) == (2, ["I would rather not say."] * 2, False)
-    assert metrics(made)["unparsed"] == 2 / len(asked)
-    assert made.facts["metrics"]["win_rate"]["n"] == len(ASKED) - 1
+
+def test_swapping_the_two_turns_the_win_rate_round_and_keeps_all_else(tmp_path: Path) -> None:
+    answers = [("a" * dice, "b" * (9 - dice)) for dice in (1, 7, 3, 9, 5, 2, 8)]
+    noisy = lambda question: "Verdict: A" if "bb" in answers_in(question)[1] else "Verdict: tie"  # noqa: E731
+    rows, _ = decided(tmp_path / "a", noisy, answers)
+    swapped, _ = decided(tmp_path / "b", noisy, [pair[::-1] for pair in answers])
+    assert value(swapped, "win_rate") == pytest.approx(1 - value(rows, "win_rate"))
+    for name in ("agreement", "first_preferred", "unparsed"):
+        assert value(swapped, name) == value(rows, name)
+
+
+def test_a_judge_that_likes_the_first_place_decides_nothing_and_is_seen(tmp_path: Path) -> None:
+    rows, _ = decided(tmp_path, lambda question: "Verdict: A", [("a", "b"), ("c", "d")])
+    assert (value(rows, "win_rate"), value(rows, "first_preferred"), value(rows, "agreement")) == (0.5, 1, 0)
+
+
+def test_equal_answers_are_a_tie_without_a_question_and_say_nothing_of_the_judge(tmp_path: Path) -> None:
+    answers = [(" same\n", "same"), ("<think>Hm</think>same", "same"), ("one", "other")]
+    rows, asked = decided(tmp_path, lambda question: "Verdict: A", answers)
+    assert asked == 2
+    assert [row["points"] for row in rows] == [0.5] * 3
+    assert (value(rows, "win_rate"), value(rows, "agreement")) == (0.5, 0)
+    assert ["agreed" in row for row in rows] == [False, False, True]
+
+
+def test_verdicts_that_cannot_be_read_are_counted_and_above_the_limit_an_error(tmp_path: Path) -> None:
+    answers = [("a", "b"), ("c", "d"), ("e", "f"), ("g", "h")]
+    opinion = lambda text: "Verdict: tie" if "Question 3" not in text else "I would rather not say."  # noqa: E731
+    rows, asked = decided(tmp_path, opinion, answers, unparsed_at_most=0.25)
+    assert (rows[3]["unparsed"], rows[3]["judgements"]) == (2, ["I would rather not say."] * 2)
+    assert "points" not in rows[3]
+    assert value(rows, "unparsed") == 2 / asked
+    assert interval(Arena.METRICS[0], rows).n == 3
     with pytest.raises(JudgeUnclear, match="hold no verdict that can be read"):
-        fought(tmp_path / "strict", merged, base, opinion)
+        decided(tmp_path / "strict", opinion, answers)
     with pytest.raises(EvaluateError, match="not one pair"):
-        fought(tmp_path / "none", merged, base, lambda question: "?", judge={"unparsed_at_most": 1.0})
-
-
-def test_the_opponent_answers_once_for_all_subjects(tmp_path: Path, merged: Artifact, base: Artifact) -> None:
-    fought(tmp_path, merged, base, prefers(len))
-    (kept,) = (tmp_path / "cache" / "variantforge" / "opponents").glob("*/answers.jsonl")
-    before = kept.read_bytes()
-    fought(tmp_path / "second", base, base, prefers(len))
-    assert kept.read_bytes() == before
+        decided(tmp_path / "none", lambda question: "?", answers, unparsed_at_most=1.0)
 
 
 def test_held_out_rows_are_asked_up_to_their_answers_and_as_many_as_wanted(
@@ -128,15 +170,6 @@ def test_held_out_rows_are_asked_up_to_their_answers_and_as_many_as_wanted(
     with pytest.raises(EvaluateError, match="no held-out prompt") as failed:
         fought(tmp_path / "none", merged, base, prefers(len), pins={}, inputs={"data": nothing})
     assert "fraction" in failed.value.next
-
-
-def test_stored_rows_of_several_arenas_make_one_table(tmp_path: Path, merged: Artifact, base: Artifact) -> None:
-    made, _ = fought(tmp_path, merged, base, prefers(len))
-    rows = read_examples(made)
-    table = strengths([*games_of(rows, "code merged", "base"), *games_of(rows, "code nf4", "base")], "base")
-    values = {one.name: one.value for one in table}
-    assert values["base"] == 0
-    assert values["code merged"] == values["code nf4"]
 
 
 @pytest.mark.slow

@@ -10,14 +10,16 @@ import pytest
 
 from tests.bench import do_step
 from tests.stages.evaluate.desk import Table
+from tests.stages.evaluate.subjects import model_artifact
 from variantforge.errors import EvaluateError
 from variantforge.stages.evaluate.answers import Answer
-from variantforge.stages.evaluate.format.evaluator import Format, FormatParams, row, why_wrong
-from variantforge.stages.evaluate.format.suite import items
+from variantforge.stages.evaluate.format.evaluator import Format, FormatParams, askable, row, why_wrong
+from variantforge.stages.evaluate.format.suite import items, tools
+from variantforge.stages.evaluate.format.template import form_tokens, takes_tools
 from variantforge.stages.evaluate.prompts import Item, of_text
 from variantforge.stages.evaluate.stage import STAGE, read_examples
 from variantforge.stages.evaluate.suites import HasPins, HasSuite
-from variantforge.step import Artifact, Pin, Step
+from variantforge.step import Artifact, Pin, Step, StepContext
 
 PLAIN = FormatParams()
 
@@ -34,10 +36,7 @@ def own(tmp_path: Path, *lines: dict[str, Any]) -> Pin:
 
 def measured(root: Path, subject: Artifact, pins: dict[str, Pin] | None = None, **params: Any) -> Artifact:
     step = Step("evaluate", 1, "format", params, {"model": subject.key}, pins or {})
-    notes: list[Any] = []
-    made = do_step(STAGE, step, root, {"model": subject}, emit=notes.append)
-    made.__dict__["notes"] = [event["text"] for event in notes if event["kind"] == "note"]
-    return made
+    return do_step(STAGE, step, root, {"model": subject})
 
 
 def test_one_answer_is_counted_under_every_rule_that_it_was_asked_by() -> None:
@@ -74,36 +73,40 @@ def test_parameters_of_the_rules_are_obeyed() -> None:
     assert answered(fenced, json=True, params=FormatParams(fenced=True))["json_valid"] == 1
 
 
-def test_a_folder_and_its_gguf_are_asked_the_same_and_nothing_changes_the_second_time(
-    tmp_path: Path, merged: Artifact, gguf: Artifact
-) -> None:
+def test_a_folder_and_its_gguf_are_asked_the_same(tmp_path: Path, merged: Artifact, gguf: Artifact) -> None:
     pin = own(tmp_path, {"prompt": "Hi"}, {"prompt": "JSON!", "schema": {"type": "object"}, "id": "j"})
     made = [
         measured(tmp_path / str(at), subject, {"prompts": pin}, builtin=False, max_tokens=6)
-        for at, subject in enumerate([merged, gguf, merged])
+        for at, subject in enumerate([merged, gguf])
     ]
     rows = [read_examples(one) for one in made]
-    assert [[one["id"] for one in each] for each in rows] == [[rows[0][0]["id"], "own/j"]] * 3
-    assert rows[0] == rows[2]
+    assert [[one["id"] for one in each] for each in rows] == [[rows[0][0]["id"], "own/j"]] * 2
     assert set(made[0].facts["metrics"]) == {"json_valid", "clean", "no_loop", "stops"}
     assert made[0].facts["metrics"]["stops"]["n"] == 2
     assert all(isinstance(one["answer"], str) for each in rows for one in each)
 
 
+def offered(root: Path, subject: Artifact, items: list[Item], **params: Any) -> tuple[list[str], int, list[str]]:
+    """Ids of the items that the subject is asked, how many are left out, and what is told."""
+    notes: list[Any] = []
+    context = StepContext(Step("evaluate", 1, "format"), {"model": subject}, root, root, emit=notes.append)
+    found, left_out = askable(context, FormatParams(**params), items)
+    return [item.id for item in found], left_out, [event["text"] for event in notes]
+
+
 def test_where_the_template_takes_no_tools_such_prompts_are_left_out_and_it_is_told(
     tmp_path: Path, merged: Artifact, gguf: Artifact
 ) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-    pin = {"prompts": own(tmp_path, {"prompt": "Hi"}, {"prompt": "Call", "tools": [tool], "tool": "f"})}
-    for at, subject in enumerate((merged, gguf)):
-        made = measured(tmp_path / str(at), subject, pin, builtin=False, max_tokens=2)
-        assert (len(read_examples(made)), made.facts["left_out"]) == (1, 1)
-        assert made.notes == ["the chat template takes no tools: 1 prompts with tools were not asked"]  # type: ignore[attr-defined]
+    plain, call = of_text("a", "Hi"), of_text("b", "Call", tools=tools(), tool="set_timer")
+    told = ["the chat template takes no tools: 1 prompts with tools were not asked"]
+    for subject in (merged, gguf):
+        assert offered(tmp_path, subject, [plain, call]) == (["a"], 1, told)
+    assert offered(tmp_path, merged, [plain, call], tools="never") == (["a"], 1, [])
+    assert offered(tmp_path, merged, [plain], tools="always") == (["a"], 0, [])
     with pytest.raises(EvaluateError, match="takes no tools"):
-        measured(tmp_path / "always", merged, pin, builtin=False, tools="always")
-    only = {"prompts": own(tmp_path, {"prompt": "Call", "tools": [tool], "tool": "f"})}
+        offered(tmp_path, merged, [plain, call], tools="always")
     with pytest.raises(EvaluateError, match="every prompt offers tools"):
-        measured(tmp_path / "only", merged, only, builtin=False)
+        offered(tmp_path, merged, [call])
 
 
 @pytest.mark.parametrize(
@@ -170,3 +173,33 @@ def test_it_measures_every_subject_and_offers_its_suite() -> None:
     assert list(Format().suite_texts(FormatParams(builtin=False, path="./x.jsonl"))) == []
     assert Format().suite_files(FormatParams(path="./x.jsonl")) == {"path": "./x.jsonl"}
     assert isinstance(items()[0], Item)
+
+
+TAKES_TOOLS = (
+    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def with_template(root: Path, source: Artifact, template: str) -> Artifact:
+    made = model_artifact(root, "templated", source.path / "model")
+    (made.path / "model" / "chat_template.jinja").write_text(template)
+    return made
+
+
+def test_where_the_template_takes_tools_they_are_offered(tmp_path: Path, merged: Artifact) -> None:
+    subject = with_template(tmp_path, merged, TAKES_TOOLS)
+    assert takes_tools(subject)
+    pin = own(tmp_path, {"prompt": "Rain in Oslo?", "tools": tools(), "tool": "get_weather", "id": "t"})
+    made = measured(tmp_path / "out", subject, {"prompts": pin}, builtin=False, max_tokens=4)
+    (one,) = read_examples(made)
+    assert (one["id"], one["tool_items"], one["tool_call"], made.facts["left_out"]) == ("own/t", 1, 0, 0)
+    assert "no call" in one["wrong"]
+    assert not takes_tools(with_template(tmp_path / "b", merged, "{{ raise_exception('no') }}"))
+
+
+def test_the_tokens_that_give_a_chat_its_form_are_the_same_in_a_folder_and_in_its_gguf(
+    merged: Artifact, gguf: Artifact
+) -> None:
+    assert {"<|im_start|>", "<|im_end|>"} <= set(form_tokens(merged)) == set(form_tokens(gguf))

@@ -48,7 +48,7 @@ class Arena:
     heavy = True
     METRICS = (
         Metric("win_rate", "points", "games", "higher"),
-        Metric("agreement", "agreed", "games", "higher"),
+        Metric("agreement", "agreed", "compared", "higher"),
         Metric("first_preferred", "first_preferred", "preferences", None),
         Metric("unparsed", "unparsed", "verdicts", "lower"),
     )
@@ -85,7 +85,7 @@ class Arena:
         ours = _said(context, prompts, params)
         theirs = _said(_opponent(context, params), prompts, params)
         pairs = [Pair(*three) for three in zip(items, ours, theirs, strict=True)]
-        rows = _judged(context, params, pairs)
+        rows = judged(context, params.judge, pairs)
         outcomes = Counter(row["outcome"] for row in rows if "outcome" in row)
         facts = {"vs": params.vs, "outcomes": dict(sorted(outcomes.items())), "passed_over": passed}
         return Measured(rows, {**facts, "same_answer": sum(pair.same for pair in pairs)})
@@ -165,13 +165,13 @@ def _opponent(context: StepContext, params: ArenaParams) -> StepContext:
     return replace(context, inputs={"model": model}, scratch=kept)
 
 
-def _judged(context: StepContext, params: ArenaParams, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+def judged(context: StepContext, judge: JudgeSpec, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     """One row for each pair; equal answers are a tie without a question."""
     open_ones = [pair for pair in pairs if not pair.same]
-    said = ask(context, params.judge, [question for pair in open_ones for question in pair.questions])
+    said = ask(context, judge, [question for pair in open_ones for question in pair.questions])
     verdicts = [judging.verdict_in(text) for text in said]
     unread = [at for at, verdict in enumerate(verdicts) if verdict is None]
-    refuse_unclear(params.judge, said, unread)
+    refuse_unclear(judge, said, unread)
     told = iter(zip(said[::2], said[1::2], verdicts[::2], verdicts[1::2], strict=True))
     rows = [pair.row() | (_TIED if pair.same else _columns(*next(told))) for pair in pairs]
     if not any(row.get("games") for row in rows):

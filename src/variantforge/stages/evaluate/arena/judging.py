@@ -59,8 +59,8 @@ def outcome(first: Verdict, second: Verdict) -> Outcome:
 
 
 def columns(first: Verdict | None, second: Verdict | None) -> dict[str, Any]:
-    """What a row sums: ``points`` of ``games``, ``agreed``, ``first_preferred`` of ``preferences``, ``unparsed`` of
-    ``verdicts``. Without two verdicts there is no game."""
+    """What a row sums: ``points`` of ``games``, ``agreed`` of ``compared``, ``first_preferred`` of ``preferences``,
+    ``unparsed`` of ``verdicts``. Without two verdicts there is no game."""
     given = [verdict for verdict in (first, second) if verdict is not None]
     row: dict[str, Any] = {"verdicts": 2, "unparsed": 2 - len(given)}
     if preferences := [verdict for verdict in given if verdict != "tie"]:
@@ -70,4 +70,4 @@ def columns(first: Verdict | None, second: Verdict | None) -> dict[str, Any]:
     ended = outcome(first, second)
     agreed = ended != "tie" or (first == second == "tie")
     points = {"win": 1.0, "tie": 0.5, "loss": 0.0}[ended]
-    return row | {"games": 1, "points": points, "outcome": ended, "agreed": int(agreed)}
+    return row | {"games": 1, "points": points, "outcome": ended, "compared": 1, "agreed": int(agreed)}

@@ -88,7 +88,7 @@ class Format:
     def evaluate(self, context: StepContext) -> Measured:
         pin = context.step.pins.get(PROMPTS)
         params = FormatParams.model_validate({**context.step.params, **({"path": pin.at} if pin else {})})
-        asked, left_out = _asked(context, params, _items(params, pin))
+        asked, left_out = askable(context, params, _items(params, pin))
         prompts = [Prompt(item.id, item.messages, item.more.get("tools", ())) for item in asked]
         told = answers(context, prompts, Sampling(max_new_tokens=params.max_tokens), dtype=params.dtype)
         control = form_tokens(context.inputs["model"])
@@ -129,7 +129,7 @@ def _items(params: FormatParams, pin: Pin | None) -> list[Item]:
     return [*own, *(Item(f"own/{item.id}", item.messages, item.more) for item in theirs)]
 
 
-def _asked(context: StepContext, params: FormatParams, items: Sequence[Item]) -> tuple[list[Item], int]:
+def askable(context: StepContext, params: FormatParams, items: Sequence[Item]) -> tuple[list[Item], int]:
     """The items that this subject can be asked, and how many it cannot."""
     with_tools = [item for item in items if item.more.get("tools")]
     if not with_tools:
