@@ -7,10 +7,9 @@ from typing import Any
 
 from variantforge.report.document import Cell, Estimate
 from variantforge.report.shelf import Shelf
-from variantforge.spec.family import FamilySpec
+from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.stages import Place
 from variantforge.stages.evaluate.metric import BASE, MERGED, method_of
-from variantforge.stages.evaluate.stage import subjects
 
 PASS, FAIL, UNSURE, UNJUDGED, FORCED, MISSING = "pass", "fail", "not enough data", "not judged", "forced", "missing"
 WEIGHTS = (".safetensors", ".gguf")
@@ -21,8 +20,13 @@ def cells(shelf: Shelf, family: FamilySpec) -> dict[tuple[str, str], Cell]:
     return {
         (name, subject): _cell(shelf, name, subject)
         for name, variant in family.variants.items()
-        for subject in subjects(variant)
+        for subject in files_of(variant)
     }
+
+
+def files_of(variant: VariantSpec) -> list[str]:
+    """Base, merged weights, and every format; also those that are no model of their own, and not measured."""
+    return [BASE, MERGED, *variant.quantize]
 
 
 def _cell(shelf: Shelf, variant: str, subject: str) -> Cell:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from variantforge.report.cells import files_of
 from variantforge.report.document import Cell, Edge, Lineage, Node
 from variantforge.report.shelf import Shelf
 from variantforge.spec.edges import DISTILL
 from variantforge.spec.family import FamilySpec, TeacherDataset
 from variantforge.stages.base.stage import base_of
-from variantforge.stages.evaluate.stage import subjects
 
 HERE, MISSING = "here", "missing"
 
@@ -33,7 +33,7 @@ def lineage(shelf: Shelf, family: FamilySpec, cells: Mapping[tuple[str, str], Ce
             if teacher.kind == "teacher":
                 nodes.setdefault(teacher.id, teacher)
             edges[Edge(teacher.id, f"variant:{name}", kind)] = None
-        for subject in subjects(variant)[1:]:
+        for subject in files_of(variant)[1:]:
             cell = cells[name, subject]
             node = Node(f"format:{name}:{subject}", "format", subject, "", cell.state)
             nodes[node.id] = node

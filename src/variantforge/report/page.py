@@ -86,6 +86,7 @@ def _environment() -> Environment:
         "figure": lambda value: figure(value).replace("-", "−"),
         "size": size,
         "signed": signed,
+        "short": lambda value: f"{value:.3g}".replace("-", "−"),
         "percent": lambda value: f"{100 * value:.3g} %",
         "when": when,
         "fact": fact,
@@ -135,7 +136,7 @@ def _scales(report: Report) -> dict[tuple[str, str], Scale]:
 
 def signed(value: float) -> str:
     """``+0.31``, ``−0.02``: a gain."""
-    return f"{'+' if value >= 0 else '−'}{figure(abs(value))}"
+    return f"{'+' if value >= 0 else '−'}{abs(value):.3g}"
 
 
 def when(seconds: float) -> str:

@@ -54,12 +54,11 @@ def _curve(curve: Curve, x: Scale, y: Scale, number: int) -> Iterator[Markup]:
 
 
 def smoothed(points: Points) -> list[tuple[float, float]]:
-    """The mean over a window of neighbours around each point, narrower at both ends."""
+    """The mean over a window of neighbours around each point, one-sided at both ends."""
     reach = max(1, len(points) // _SMOOTHED)
     found = []
     for place, (step, _) in enumerate(points):
-        around = min(reach, place, len(points) - 1 - place)
-        window = [value for _, value in points[place - around : place + around + 1]]
+        window = [value for _, value in points[max(0, place - reach) : place + reach + 1]]
         found.append((step, sum(window) / len(window)))
     return found
 

@@ -11,7 +11,7 @@ from variantforge.report.svg.marks import drawing, line, mark, text, titled
 from variantforge.report.svg.scale import Scale, scale_over
 from variantforge.words import figure
 
-WIDTH, ROW, AXIS = 300, 26, 34
+WIDTH, ROW, AXIS, SMALL = 250, 26, 34, 110
 _EDGE = 8.0
 
 
@@ -26,7 +26,7 @@ def panel_scale(panel: GatePanel) -> Scale:
 
 def gains_scale(gains: Sequence[Estimate]) -> Scale:
     values = [value for gain in gains for value in (gain.value, *_known(gain.low, gain.high))]
-    return scale_over([0.0, *values], _EDGE, 140 - _EDGE)
+    return scale_over([0.0, *values], _EDGE, SMALL - _EDGE)
 
 
 def threshold(row: GateRow, vs: str) -> float | None:
@@ -67,7 +67,7 @@ def gain_drawing(gain: Estimate, scale: Scale, label: str) -> Markup:
     """A small interval beside a figure."""
     state = "v-pass" if gain.low is not None and gain.low > 0 else "v-fail" if _below(gain) else "v-unsure"
     marks = [line(scale(0), 2, scale(0), 16, "zero"), *_interval(gain, scale, 9, state)]
-    return drawing(140, 18, label, marks, "gain")
+    return drawing(SMALL, 18, label, marks, "gain")
 
 
 def told(estimate: Estimate) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from markupsafe import Markup
 
 from variantforge.report.document import Point, TradeOff
 from variantforge.report.svg.curve import axes
-from variantforge.report.svg.marks import drawing, mark, text, titled
-from variantforge.report.svg.scale import Scale, scale_over
+from variantforge.report.svg.marks import drawing, line, mark, text, titled
+from variantforge.report.svg.scale import scale_over
 from variantforge.words import figure, size
 
 WIDTH, HEIGHT = 360, 270
@@ -21,16 +22,13 @@ _LETTER = 6.4  # pixels of a letter in a name, about
 
 
 def trade_off_drawing(trade: TradeOff, label: str) -> Markup:
-    unit = size_unit(trade)
-    at = [(point, point.x / unit[0]) for point in trade.points]
-    x = scale_over([0.0, *(value for _, value in at)] if trade.against == SIZE else [value for _, value in at],
-                   LEFT, WIDTH - RIGHT, pad=0.0 if trade.against == SIZE else 0.08)  # fmt: skip
-    x = Scale(x.low, x.high * 1.06 if trade.against == SIZE else x.high, x.start, x.end)
+    unit, name = size_unit(trade)
+    x = scale_over([point.x / unit for point in trade.points], LEFT, WIDTH - RIGHT, pad=0.1)
     y = scale_over([point.y.value for point in trade.points], HEIGHT - BOTTOM, TOP, pad=0.12)
-    spots = [(point, x(value), y(point.y.value)) for point, value in at]
-    marks = [*axes(x, y, unit[1], WIDTH, HEIGHT, LEFT, BOTTOM), _frontier(spots)]
+    spots = [(point, x(point.x / unit), y(point.y.value)) for point in trade.points]
+    marks = [*axes(x, y, name, WIDTH, HEIGHT, LEFT, BOTTOM), _frontier(spots), *_names(spots)]
     marks += [_dot(trade, point, *place) for point, *place in spots]
-    return drawing(WIDTH, HEIGHT, label, [*marks, *_names(spots)], "chart")
+    return drawing(WIDTH, HEIGHT, label, marks, "chart")
 
 
 def size_unit(trade: TradeOff) -> tuple[float, str]:
@@ -53,29 +51,39 @@ def _dot(trade: TradeOff, point: Point, x: float, y: float) -> Markup:
     return titled("circle", title, cx=x, cy=y, r=5.0 if point.best else 4.0, class_="dot best" if point.best else "dot")
 
 
+Box = tuple[float, float, float]  # from, to, and the line that letters stand on
+
+
 def _names(spots: Sequence[tuple[Point, float, float]]) -> Iterator[Markup]:
-    """Each point's name beside it, moved up or down where another stands already."""
-    taken: list[tuple[float, float, float]] = []  # from, to, height
+    """Each point's name beside it, moved up or down, with a line to it, where something stands already."""
+    taken: list[Box] = [(x - 6, x + 6, y + 4) for _, x, y in spots]
     for point, x, y in sorted(spots, key=lambda spot: (spot[2], spot[1])):
         name = point.subject.removeprefix("gguf:")
-        width = len(name) * _LETTER
-        right = x + 9 + width < WIDTH
-        start = x + 9 if right else x - 9 - width
-        height = next(level for level in _levels(y + 4) if not _meets(taken, start, start + width, level))
-        taken.append((start, start + width, height))
-        yield text(start if right else x - 9, height, name, class_="name", text_anchor=None if right else "end")
+        box = _place(taken, x, y, len(name) * _LETTER)
+        taken.append(box)
+        right = box[0] > x
+        if abs(box[2] - y - 4) > 1:
+            yield line(x, y, box[0] - 2 if right else box[1] + 2, box[2] - 4, "leader")
+        yield text(box[0] if right else box[1], box[2], name, class_="name", text_anchor=None if right else "end")
 
 
-def _levels(wanted: float) -> Iterator[float]:
-    """Heights to try: the wanted one, then a row above, a row below, and on; the last resort is the wanted one."""
+def _place(taken: Sequence[Box], x: float, y: float, width: float) -> Box:
+    """Where a name of that width fits: beside its point, else a row up or down, on its right or its left."""
+    for height in _heights(y + 4):
+        for start in (x + 9, x - 9 - width):
+            box = (start, start + width, height)
+            if start >= 0 and start + width <= WIDTH and not any(map(partial(_meet, box), taken)):
+                return box
+    return (x + 9, x + 9 + width, y + 4)  # nowhere: then on top of the others
+
+
+def _heights(wanted: float) -> Iterator[float]:
     yield wanted
-    for rows in range(1, 12):
-        for height in (wanted - rows * _ROW, wanted + rows * _ROW):
+    for rows in range(1, 2 * HEIGHT // _ROW):
+        for height in (wanted - rows * _ROW / 2, wanted + rows * _ROW / 2):
             if TOP <= height <= HEIGHT - BOTTOM - 3:
                 yield height
-    while True:
-        yield wanted + _ROW * 40
 
 
-def _meets(taken: Sequence[tuple[float, float, float]], start: float, end: float, height: float) -> bool:
-    return any(start < other_end and end > other and abs(height - at) < _ROW for other, other_end, at in taken)
+def _meet(one: Box, other: Box) -> bool:
+    return one[0] < other[1] and one[1] > other[0] and abs(one[2] - other[2]) < _ROW
