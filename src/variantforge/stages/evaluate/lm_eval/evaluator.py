@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +60,15 @@ class LmEval:
     def metrics_in(self, params: LmEvalParams, subject: str, folder: Path) -> tuple[Metric, ...]:
         suite = read_suite(params.tasks, folder)
         return () if suite.problems else suite.metrics
+
+    def suite_files_in(self, params: LmEvalParams, folder: Path) -> Mapping[str, str]:
+        """The items of the user's own tasks. Those of the Hub are not at hand while data are mixed."""
+        suite = read_suite(params.tasks, folder)
+        return {
+            f"tasks[{params.tasks.index(leaf.entry)}]": f"./{os.path.relpath(file, folder)}"
+            for leaf in suite.leaves.values()
+            for file in leaf.items()
+        }
 
     def needs(self, params: LmEvalParams, subject: str) -> tuple[str, ...]:
         return ("reference",) if method_of(subject) == "gguf" else ()

@@ -57,6 +57,11 @@ class Leaf:
         found = {harness.code_of(function) for function in functions_in(dict(self.config))}
         return sorted(module for module in found if module)
 
+    def items(self) -> list[Path]:
+        """Those of the user's files that hold what is asked."""
+        asked = self.config.get("test_split") or self.config.get("validation_split")
+        return self.data_files().get(str(asked), [])
+
     def data_files(self) -> dict[str, list[Path]]:
         """Split -> files of the user's that it reads; {} for a dataset of the Hub."""
         told = (self.config.get("dataset_kwargs") or {}).get("data_files") or {}
