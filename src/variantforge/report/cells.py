@@ -10,6 +10,7 @@ from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.stages import Place
 from variantforge.stages.evaluate.metric import BASE, MERGED, method_of
+from variantforge.stages.quantize import is_model
 
 PASS, FAIL, UNSURE, UNJUDGED, FORCED, MISSING = "pass", "fail", "not enough data", "not judged", "forced", "missing"
 WEIGHTS = (".safetensors", ".gguf")
@@ -75,7 +76,7 @@ def _state(shelf: Shelf, variant: str, subject: str) -> str:
 
 def _shipped(shelf: Shelf, variant: str, subject: str) -> tuple[str, str]:
     """The repo that holds a subject, or why none does."""
-    form = method_of(subject)
+    form = method_of(subject) if is_model(subject) else "adapter"
     published = shelf.artifact("publish", variant, form)
     card = shelf.artifact("card", variant, form)
     told = (shelf.facts(published) if published else None) or {}

@@ -72,7 +72,7 @@ def _place(taken: Sequence[Box], x: float, y: float, width: float) -> Box:
     for height in _heights(y + 4):
         for start in (x + 9, x - 9 - width):
             box = (start, start + width, height)
-            if start >= 0 and start + width <= WIDTH and not any(map(partial(_meet, box), taken)):
+            if start > LEFT and start + width <= WIDTH and not any(map(partial(_meet, box), taken)):
                 return box
     return (x + 9, x + 9 + width, y + 4)  # nowhere: then on top of the others
 
