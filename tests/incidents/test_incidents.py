@@ -241,6 +241,22 @@ def an_evaluator_that_crashes_on_one_item(family: Family, patch: Patch) -> None:
 
 
 # incident -> (stage that catches it, error, words in its message)
+def an_unpaired_gate(family: Family, patch: Patch) -> None:
+    """The base was measured on other rows than the weights that are compared with it."""
+    from variantforge.stages.evaluate import stage
+
+    measure = stage._measure
+
+    def without_the_first(evaluator: Any, context: Any) -> Any:
+        measured = measure(evaluator, context)
+        base = context.label.endswith("heldout:base")
+        return dataclasses.replace(measured, examples=measured.examples[1:]) if base else measured
+
+    patch.setattr(stage, "_measure", without_the_first)
+    family.spec["evaluate"] = {"parity": "off", "heldout": {"evaluator": "perplexity", "fraction": 0.3}}
+    family.spec["gates"] = [{"metric": "heldout.loss", "vs": "base", "worse_by_at_most": 9.0}]
+
+
 CAUGHT: dict[Callable[[Family, Patch], None], tuple[str, type[Exception], str]] = {
     all_zero_mask: ("train", errors.NoSupervisedTokens, "not one token"),
     stop_token_outside_the_mask: ("train", errors.StopTokenNotSupervised, "stop token"),
@@ -256,6 +272,7 @@ CAUGHT: dict[Callable[[Family, Patch], None], tuple[str, type[Exception], str]] 
     packing_leaks: ("train", errors.PackingLeaks, "see each other"),
     evaluation_rows_in_the_training_data: ("data", errors.Contaminated, ""),
     pad_is_eos_masked_away: ("train", errors.WrongSupervisedSpan, "tokens to learn from"),
+    an_unpaired_gate: ("gate", errors.UnpairedGate, "other items were measured"),
     wrong_base_under_an_adapter: ("merge", errors.WrongBase, ""),
     an_evaluator_that_crashes_on_one_item: ("evaluate", errors.EvaluateError, "broke off at problem b"),
 }
@@ -395,6 +412,7 @@ def test_the_table_of_the_docs_is_this_one() -> None:
     others = {
         ("stale tokens after a template change", "plan", "runs again"),
         ("checkpoint half written", "train", "goes back"),
+        ("suite too small for its margin", "gate", "not enough data"),
         ("a grader that compares inside the candidates process", "evaluate", "wrong answer"),
     }
     assert told == named | others

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from variantforge.cli.force import check_reason, force_refused, forced_gates, write_forced
+from variantforge.cli.gates import gates_told, release_gates
 from variantforge.cli.hub_state import warn_early
 from variantforge.cli.options import (
     DEFAULT_FILE,
@@ -143,6 +144,9 @@ def write(out: Output, opened: Opened, report: RunReport) -> None:
         if rows:
             out.line((heading, word))
             out.table(rows)
+    if gates := release_gates(opened):
+        for line in gates_told(gates):
+            out.line(line)
     write_forced(out, opened.plan)
     published = [(one["form"], one["at"]) for one in _published(opened, report)]
     if published:

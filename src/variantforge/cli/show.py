@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from variantforge.cli.gates import gates_told
 from variantforge.cli.options import (
     DEFAULT_FILE,
     EXAMPLES_HEADING,
@@ -86,8 +87,9 @@ def write(out: Output, document: Mapping[str, Any]) -> None:
         _table(out, "verdicts", [_verdict_row(verdict) for verdict in variant["verdicts"]])
         _table(out, "published", [_published_row(one) for one in variant["published"]])
     _table(out, "data", [_dataset_row(one) for one in document["datasets"]], indent=2, right=(1,))
-    if document["published"]:
+    if document["published"] or document["gates"]:
         out.line(("family", "bold"))
+        _table(out, "gates", [(line,) for line in (gates_told(document["gates"]) if document["gates"] else ())])
         _table(out, "published", [_published_row(one) for one in document["published"]])
     _table(out, "runs", [_run_row(run) for run in document["runs"]], indent=2)
     _table(out, "releases", [_release_row(release) for release in document["releases"]], indent=2)
@@ -173,6 +175,7 @@ def _document(family: FamilyFile, found: Overview, variants: list[str]) -> dict[
         "file": str(family.path),
         "variants": {name: _variant(family, found, name) for name in variants},
         "datasets": [_dataset(entry) for entry in found.of(None, "data") if "format" in entry.facts],
+        "gates": next((entry.facts for entry in found.of(None, "gate") if entry.exists), None),
         "published": [_published(family, entry) for entry in found.of(None, "publish") if entry.exists],
         "runs": [_run(run) for run in found.runs],
     }

@@ -219,12 +219,20 @@ def sentences(one: Outlook) -> Iterator[str]:
     if one.sees is None:
         yield f"{count}; what it can see is known once it was measured"
         return
-    basis = "" if one.known == "measured" else ", flips assumed"
+    basis = "" if one.known == "measured" else (", flips assumed" if one.vs else "")
     if one.equal_passes is None:
-        yield f"{count}: passes for certain from {one.sees:.3g} beyond that on{basis}"
+        yield f"{count}: passes from {_reached(one)} on{basis}"
         return
     percent = f"{100 * one.equal_passes:.0f} %"
     yield f"{count}: sees a drop of {one.sees:.3g}; a file just as good passes {percent} of the time{basis}"
     if one.small:
         more = f"{one.needs:,} items, or a" if one.needs else "a"
         yield f"too few for this margin: it takes {more} margin of {one.proves:.2g}"
+
+
+def _reached(one: Outlook) -> str:
+    """The true figure, or gain, from which on the demand is proven 80 times of 100."""
+    reach = one.sees or 0.0
+    if one.demand.startswith("better"):
+        return f"a true gain of {one.figure + reach:.3g}"
+    return f"a true {one.figure - reach if one.demand.startswith('at most') else one.figure + reach:.3g}"

@@ -20,9 +20,9 @@ DROPS = (0.02, 0.03, 0.05, 0.10)
 
 @cache
 def _flipped(n: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...]]:
-    """Outcomes that happen: up to a third of the items flip."""
+    """Outcomes that happen: up to half of the items flip."""
     gained, lost, ways = outcomes(n)
-    few = gained + lost <= n // 3
+    few = gained + lost <= n // 2
     return tuple(gained[few].tolist()), tuple(lost[few].tolist()), tuple(ways[few].tolist())
 
 
@@ -61,7 +61,7 @@ def test_formulas_are_near_the_exact_figures(n: int) -> None:
         seen = sight(n, margin, paired_error_of(n), 1 / n)
         assert seen.equal_passes == pytest.approx(passes(n, 0.0, margin), abs=0.1)
         assert 0.75 < fails(n, seen.sees, margin) < 0.88
-        assert 0.70 < passes(n, 0.0, seen.proves) < 0.90
+        assert 0.65 < passes(n, 0.0, seen.proves) < 0.90
 
 
 def paired_error_of(n: int):  # type: ignore[no-untyped-def]

@@ -1,0 +1,134 @@
+"""What a plan says its gates can see: from parameters before anything is measured, from figures afterwards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from variantforge import Resolver, Store, build_plan, load_family
+from variantforge.plan.plan import Plan
+from variantforge.plan.power import Outlook, outlooks, sentences
+from variantforge.stages import Place
+from variantforge.step import Step
+
+SPEC: dict[str, Any] = {
+    "family": "sight",
+    "base": {"model": "org/base", "revision": "c0ffee" * 6 + "abcd", "license": "mit"},
+    "datasets": {"rows": {"path": "./rows.jsonl"}},
+    "variants": {"code": {"kind": "code", "data": {"mix": {"rows": 1.0}}, "quantize": ["nf4", "gguf:Q8_0"]}},
+    "evaluate": {
+        "parity": "off",
+        "heldout": {"evaluator": "perplexity", "max_examples": 64},
+        "python": {"evaluator": "code", "tasks": ["humaneval"], "limit": 100},
+    },
+}
+
+
+def planned(folder: Path, *gates: dict[str, Any]) -> Plan:
+    (folder / "rows.jsonl").write_text('{"text": "words"}\n')
+    (folder / "family.yaml").write_text(yaml.safe_dump({**SPEC, "gates": list(gates)}))
+    return build_plan(load_family(folder / "family.yaml"), Resolver())
+
+
+def seen(folder: Path, *gates: dict[str, Any]) -> list[Outlook]:
+    plan = planned(folder, *gates)
+    return outlooks(plan, Store(folder / "store"), plan.steps)
+
+
+PASS = {"metric": "python.pass@1", "vs": "base", "worse_by_at_most": 0.02}
+
+
+def test_a_suite_too_small_for_its_margin_is_told_before_anything_is_paid(tmp_path: Path) -> None:
+    (one,) = seen(tmp_path, PASS)
+    assert (one.n, one.at_most, one.known, one.small) == (100, True, "assumed", True)
+    assert one.files == ("gate code merged", "gate code nf4", "gate code gguf:Q8_0")
+    first, second = sentences(one)
+    assert first.startswith("at most 100 items: sees a drop of 0.1")
+    assert second.startswith("too few for this margin: it takes 928 items, or a margin of 0.06")
+
+
+def test_a_margin_that_the_suite_can_prove_is_not_called_small(tmp_path: Path) -> None:
+    (one,) = seen(tmp_path, {**PASS, "worse_by_at_most": 0.1})
+    assert not one.small
+    assert one.equal_passes is not None
+    assert one.equal_passes > 0.9
+    assert len(list(sentences(one))) == 1
+
+
+@pytest.mark.parametrize(
+    ("gate", "text"),
+    [
+        ({"metric": "python.pass@1", "at_least": 0.5}, "at most 100 items: passes from a true 0.629 on"),
+        ({"metric": "python.pass@1", "at_most": 0.5}, "at most 100 items: passes from a true 0.371 on"),
+        (
+            {"metric": "python.pass@1", "vs": "base", "better_by": 0.1},
+            "at most 100 items: passes from a true gain of 0.208 on, flips assumed",
+        ),
+        (
+            {"metric": "heldout.loss", "vs": "base", "better_by": 0.1},
+            "at most 64 items; what it can see is known once it was measured",
+        ),
+    ],
+)
+def test_what_it_takes_to_pass_is_said(tmp_path: Path, gate: dict[str, Any], text: str) -> None:
+    (one,) = seen(tmp_path, {**gate, "on": ["merged"]})
+    assert list(sentences(one)) == [text]
+
+
+def test_another_figure_is_another_line(tmp_path: Path) -> None:
+    found = seen(tmp_path, {"metric": "heldout.kl", "at_most": {"Q8_0": 0.01, "*": 0.1}})
+    assert [(one.figure, one.files) for one in found] == [(0.1, ("gate code nf4",)), (0.01, ("gate code gguf:Q8_0",))]
+
+
+def measured(root: Path, step: Step, shift: float) -> None:
+    folder = root / "evaluate" / step.key
+    folder.mkdir(parents=True)
+    rows = [{"id": str(i), "tokens": 10, "nll": 10 * (2 + shift * (i % 5))} for i in range(50)]
+    (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "facts.json").write_text(json.dumps({"metrics": {"loss": {"value": 2.0}}, "examples": 50}))
+
+
+class Old:
+    """What the last apply used at a place."""
+
+    def __init__(self, key: str) -> None:
+        self.key, self.identity = key, dict[str, Any]()
+
+
+def test_the_spread_of_the_last_measurement_is_taken_where_there_is_one(tmp_path: Path) -> None:
+    plan = planned(tmp_path, {"metric": "heldout.loss", "vs": "base", "worse_by_at_most": 0.1, "on": ["merged"]})
+    store = Store(tmp_path / "store")
+    used = {}
+    for subject, shift in (("merged", 0.1), ("base", 0.0)):
+        place = Place("evaluate", "code", f"heldout:{subject}")
+        step = plan.steps[plan.places[place]]
+        measured(store.root, step, shift)
+        used[place] = Old(step.key)
+    (one,) = outlooks(plan, store, plan.steps, used, store.root)
+    error = 0.1 * 2**0.5 / 50**0.5
+    assert (one.n, one.at_most, one.known) == (50, False, "measured")
+    assert one.sees == pytest.approx(0.1 + 2.487 * error, rel=0.01)
+    assert "flips" not in " ".join(sentences(one))
+
+
+def test_the_document_is_plain_json(tmp_path: Path) -> None:
+    (one,) = seen(tmp_path, PASS)
+    told = json.loads(json.dumps(one.document))
+    assert (told["n"], told["power"], len(told["files"])) == (100, 0.8, 3)
+
+
+def test_numpy_is_not_loaded_for_it(tmp_path: Path) -> None:
+    planned(tmp_path, PASS)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom tests.plan.test_power import *\n"
+        f"plan = build_plan(load_family(Path({str(tmp_path)!r}) / 'family.yaml'), Resolver())\n"
+        f"assert outlooks(plan, Store(Path({str(tmp_path)!r}) / 'store'), plan.steps)\n"
+        "assert not {'numpy', 'torch'} & set(sys.modules), 'loaded'\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
