@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from variantforge.stages.data.teacher.kept import Kept
+from variantforge.stages.evaluate.again import batch_limit
 from variantforge.stages.evaluate.answers import folder, gguf
 from variantforge.stages.evaluate.answers.form import Answer, Ask, Prompt, Sampling
 from variantforge.step import StepContext
@@ -58,7 +59,8 @@ def _coming(
     model = context.inputs["model"].path
     file = model / "model.gguf"
     if file.is_file():
-        return gguf.answers([ask for ask in asks if ask.key in open_keys], file, stopping=context.stopping)
+        waiting = [ask for ask in asks if ask.key in open_keys]
+        return gguf.answers(waiting, file, stopping=context.stopping, slots=batch_limit(gguf.SLOTS))
     return folder.answers(
         asks, open_keys, model / "model", dtype=dtype, stopping=context.stopping, running=running, note=context.note
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import DataError, EvaluateError, Interrupted
+from variantforge.stages.evaluate.again import batch_limit
 from variantforge.stages.evaluate.answers.form import Answer, Ask, Prompt, Sampling
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def answers(
         writer = Writer(model, tokenizer, stopping, running)
         rows = _rows(tokenizer, asks, writer.window)
         budget = (_CPU_BATCH_TOKENS, _CPU_ROWS) if where.type == "cpu" else (_BATCH_TOKENS, _ROWS)
-        for batch in batches(rows, *budget):
+        for batch in batches(rows, *map(batch_limit, budget)):
             if any(row.ask.key in wanted for row in batch):
                 yield from _written(writer, batch, note)
 
