@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.stages.quantize.conftest import artifact, quantize
-from variantforge.errors import QuantizeError
+from variantforge.errors import QuantizeError, WrongQuantizationConfig
 from variantforge.hashing import file_digest
 from variantforge.step import Artifact
 
@@ -130,7 +130,7 @@ def test_a_leftover_block_that_says_quantized_is_refused(tiny_llama: Path, tmp_p
     config = json.loads((tmp_path / "left" / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     (tmp_path / "left" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(QuantizeError, match=r"holds a quantization_config \(bitsandbytes\)"):
+    with pytest.raises(WrongQuantizationConfig, match=r"holds a quantization_config \(bitsandbytes\)"):
         quantize(tmp_path, format, "", {"model": artifact(tmp_path / "merged", model=tmp_path / "left")})
 
 

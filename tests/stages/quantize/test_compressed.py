@@ -9,7 +9,7 @@ import pytest
 
 from tests.stages.quantize.conftest import artifact, quantize
 from tests.tiny import tiny_model
-from variantforge.errors import Interrupted, QuantizeError
+from variantforge.errors import Interrupted, QuantizeError, WrongQuantizationConfig
 from variantforge.stages.models import load_model
 from variantforge.step import Artifact
 
@@ -277,7 +277,7 @@ def changed(model: Path, folder: Path, **config: Any) -> Path:
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_leftover_block_that_says_quantized_is_refused(tiny_llama: Path, tmp_path: Path, format: str) -> None:
     left = {"quant_method": "bitsandbytes", "load_in_4bit": True}
-    with pytest.raises(QuantizeError, match="quantization_config"):
+    with pytest.raises(WrongQuantizationConfig, match="quantization_config"):
         made_of(changed(tiny_llama, tmp_path / "left", quantization_config=left), tmp_path, format)
 
 

@@ -24,7 +24,20 @@ _MIXED = {
     "Q4_K_M": 4.89,
     "Q5_K_S": 5.57,
     "Q5_K_M": 5.70,
+    "IQ3_M": 3.76,
+    "IQ3_S": 3.66,
+    "IQ3_XS": 3.50,
+    "IQ3_XXS": 3.25,
+    "IQ2_M": 2.93,
+    "IQ2_S": 2.74,
+    "IQ2_XS": 2.59,
+    "IQ2_XXS": 2.38,
+    "IQ1_M": 2.15,
+    "IQ1_S": 2.00,
 }
+# Bits a weight of a linear layer, scales included (a 16-bit one per row is nothing; per group of 128, an eighth of a
+# bit; GPTQ and AWQ keep a 4-bit zero beside it). Embeddings and the head stay in bf16.
+_LINEAR_BITS = {"int8": 8.0, "fp8": 8.0, "w8a8": 8.0, "w4a16": 4.125, "gptq": 4.16, "awq": 4.16}
 _PURE = {name: 8 * size / count for name, count, size in BLOCKS.values()}
 _EMBEDDING_BITS = 8.5  # no K type gives the embedding and the head more
 
@@ -53,6 +66,8 @@ def quantized_bytes(shape: Shape, step: Step) -> float | None:
     """Of a quantize step; None for a format whose size is not known here."""
     if step.method == "nf4":
         return nf4_bytes(shape)
+    if bits := _LINEAR_BITS.get(step.method):
+        return bits * shape.linear_elements / 8 + _BF16 * (shape.parameters - shape.linear_elements)
     name = str(step.params.get("type", ""))
     if name == "source":
         return model_bytes(shape)

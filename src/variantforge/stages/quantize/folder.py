@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variantforge.errors import QuantizeError
+from variantforge.errors import WrongQuantizationConfig
 from variantforge.fsops import copy_file
 from variantforge.stages.base.safetensors_header import TensorInfo, read_safetensors_header
 
@@ -27,17 +27,17 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 
 
 def refuse_quantized(source: Path) -> None:
-    """Raises QuantizeError when the folder says that it is quantized already.
+    """Raises WrongQuantizationConfig when the folder says that it is quantized already.
 
     Such a block left behind in full weights makes every loader read them as what they are not.
     """
     settings = json.loads((source / "config.json").read_text()).get(SETTINGS)
     if settings is not None:
         how = settings.get("quant_method", "unnamed") if isinstance(settings, dict) else "unnamed"
-        raise QuantizeError(
+        raise WrongQuantizationConfig(
             f"the merged model's config.json holds a {SETTINGS} ({how}), and its weights are not quantized",
             why="Whoever loads it would take full weights for quantized ones. A step before this one left the block.",
-            next="run: variantforge verify, then apply again",
+            next="remove the merge from the store (variantforge verify names what is damaged), and apply again",
         )
 
 

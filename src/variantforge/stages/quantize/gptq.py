@@ -7,6 +7,7 @@ is read here without it, so that evaluations judge the values that a server comp
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from variantforge.fsops import copy_file, make_folder, write_json
 from variantforge.spec.family import VariantSpec
 from variantforge.stages.base.safetensors_header import TensorInfo
 from variantforge.stages.models import load_model
-from variantforge.stages.packed_weights import PARTS
+from variantforge.stages.packed_weights import PARTS, is_packed
 from variantforge.stages.quantize.calibration import CALIBRATION, calibration_input
 from variantforge.stages.quantize.calibration import FILE as CALIBRATION_FILE
 from variantforge.stages.quantize.environment import LISTS, Environment
@@ -103,6 +104,16 @@ class Awq(Gptq):
                 "write gptq or w4a16 instead, which need none, or run this family where there is one",
             )
         return super().answer(machine)
+
+
+def python_that_reads(folder: Path, context: StepContext) -> Path:
+    """The Python in which transformers loads ``folder`` as its users do: ours, but for weights that only gptqmodel
+    reads. Makes that environment where it is not there yet."""
+    if not is_packed(json.loads((folder / "config.json").read_text()).get(SETTINGS)):
+        return Path(sys.executable)
+    environment = Environment.of(ENVIRONMENT)
+    environment.make(context)
+    return environment.python
 
 
 def _dotted(version: tuple[int, int]) -> str:

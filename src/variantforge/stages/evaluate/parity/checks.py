@@ -20,6 +20,7 @@ from variantforge.stages.evaluate.parity.turns import check_turns
 from variantforge.stages.evaluate.runtime_gap import measure_gap, sampled
 from variantforge.stages.evaluate.stage import Measured
 from variantforge.stages.quantize.gguf_file import GgufFile
+from variantforge.stages.quantize.gptq import python_that_reads
 from variantforge.stages.quantize.read import dequantized_state
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def check_merged(subject: Subject) -> Measured:
 def check_folder(subject: Subject) -> Measured:
     """A quantized folder that transformers loads."""
     examples = subject.heldout.examples
-    with reloading(subject.folder, _prompts(examples)) as fresh:
+    python = python_that_reads(subject.folder, subject.context)
+    with reloading(subject.folder, _prompts(examples), python) as fresh:
         folder.check_quantization(subject.folder, subject.format)
         rows = _same_tokenizer(subject)
         model = subject.load(subject.artifact)

@@ -89,13 +89,16 @@ def _row(id: str, ours: torch.Tensor, theirs: torch.Tensor) -> dict[str, Any]:
 
 
 @contextmanager
-def reloading(folder: Path, prompts: Sequence[Sequence[int]]) -> Iterator[Reloading]:
-    """Starts the process; it is gone when the block ends, however it ends."""
+def reloading(
+    folder: Path, prompts: Sequence[Sequence[int]], python: str | Path = sys.executable
+) -> Iterator[Reloading]:
+    """Starts the process; it is gone when the block ends, however it ends. ``python``: one that has transformers, and
+    what this form of weights needs beside it."""
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as request:
         request.write(json.dumps([str(folder), [list(ids) for ids in prompts]]).encode())
         request.seek(0)
         child = subprocess.Popen(
-            [sys.executable, "-I", "-c", _SCRIPT],  # -I: nothing of the user's folder, nothing of ours
+            [python, "-I", "-c", _SCRIPT],  # -I: nothing of the user's folder, nothing of ours
             stdin=request,
             stdout=answers,
             stderr=log,
