@@ -16,7 +16,7 @@ from variantforge.plan.pin import Resolver
 from variantforge.plan.plan import Plan
 from variantforge.spec.family import FamilySpec
 from variantforge.spec.load import load_family
-from variantforge.stages.evaluate.perplexity import Perplexity
+from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.statistics import interval
 from variantforge.stages.stage import Place
 from variantforge.store.artifacts import Store
@@ -43,6 +43,7 @@ variants:
   mini: {kind: domain, data: {mix: {poems: 1.0}}, train: {method: distill, teacher: instruct}}
 evaluate:
   heldout: {evaluator: perplexity, fraction: 0.2}
+  fast: {evaluator: speed}
   parity: {evaluator: "off"}
 gates:
   - {metric: heldout.loss, vs: base, better_by: 0.0}
@@ -139,8 +140,14 @@ def make(demo: Demo, place: Place) -> None:
         case "quantize":
             demo.put(place, {"format": place.name, "size_bytes": SIZES.get(place.name, 270), "bits_per_weight": 6.5})
         case "evaluate":
-            examples = _examples(place.name.partition(":")[2])
-            demo.put(place, _measured(examples), {"examples.jsonl": "".join(json.dumps(it) + "\n" for it in examples)})
+            title, _, subject = place.name.partition(":")
+            examples = _runs(subject) if title == "fast" else _examples(subject)
+            method = demo.plan.steps[demo.plan.places[place]].method
+            demo.put(
+                place,
+                _measured(method, examples),
+                {"examples.jsonl": "".join(json.dumps(it) + "\n" for it in examples)},
+            )
         case "gate" if place.variant is None:
             demo.put(place, {"level": 0.05, "gates": 0, "outcomes": {}, "verdicts": []})
         case "gate":
@@ -182,10 +189,17 @@ def _examples(subject: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _measured(examples: list[dict[str, Any]]) -> dict[str, Any]:
+def _runs(subject: str) -> list[dict[str, Any]]:
+    """Five runs of a prompt: the smaller the file, the faster."""
+    columns = {"runs": 1, "first_token_s": 0.5, "prompt_tokens": 256, "rest_tokens": 63}
+    rate = 2e9 / SIZES.get(subject, 270_000_000)
+    return [{"id": str(run), "source": "speed", **columns, "rest_s": 63 / (rate + run / 10)} for run in range(5)]
+
+
+def _measured(method: str, examples: list[dict[str, Any]]) -> dict[str, Any]:
     metrics = {
         metric.name: {**interval(metric, examples)._asdict(), "better": metric.better}
-        for metric in Perplexity.METRICS
+        for metric in EVALUATORS.load(method).METRICS
         if metric.total in examples[0]
     }
     return {"metrics": metrics, "examples": len(examples), "tokens": 10 * len(examples), "tokens_sha256": "same"}

@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_rest_stays(demo: Demo, tmp_p
     assert [(it.label, it.word) for it in report.missing] == [("evaluate instruct heldout:nf4", "damaged")]
     assert name in report.missing[0].why
     assert str(tmp_path) not in report.missing[0].why
-    assert len(report.suites) == 3
+    assert len(report.suites) == 6
 
 
 def test_a_gain_is_told_only_over_what_saw_the_same_tokens(demo: Demo, tmp_path: Path) -> None:
@@ -101,9 +101,11 @@ def test_a_gain_is_told_only_over_what_saw_the_same_tokens(demo: Demo, tmp_path:
 
 
 def test_the_files_that_nothing_beats_are_the_best(told: Report) -> None:
-    loss = next(trade for trade in told.trade_offs if trade.variant == "instruct")
-    assert loss.metric == "heldout.loss"
-    assert {point.subject for point in loss.points if point.best} == {"merged"}
+    size, speed = [trade for trade in told.trade_offs if trade.variant == "instruct"]
+    assert (size.metric, size.against) == ("heldout.loss", "size_bytes")
+    assert {point.subject for point in size.points if point.best} == {"merged"}
+    assert (speed.metric, speed.against, speed.against_better) == ("heldout.loss", "fast.tokens_per_s", "higher")
+    assert {point.subject for point in speed.points if point.best} == {"merged", "gguf:Q8_0", "gguf:Q4_K_M"}
 
 
 def test_answers_are_cut_and_say_by_how_much(demo: Demo, tmp_path: Path) -> None:
