@@ -17,8 +17,9 @@ from variantforge.stages.base.stage import base_of
 from variantforge.stages.data.teacher.planning import TEACHER, is_gguf_file, role_of_teacher
 from variantforge.stages.evaluate.judges.planning import JUDGE, place_of_judge
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
+from variantforge.stages.evaluate.metric import BASE
 from variantforge.stages.evaluate.stage import Evaluation, evaluation, subjects
-from variantforge.stages.evaluate.suites import HasJudge
+from variantforge.stages.evaluate.suites import HasJudge, HasTasks
 from variantforge.step import Pin
 
 Section = Literal["base", "data"]
@@ -64,6 +65,7 @@ def every_need(family: FamilySpec) -> Iterator[Need]:
     yield from _bases(family)
     yield from _teachers(family)
     yield from _judges(family)
+    yield from _tasks(family)
     yield from _data(family)
 
 
@@ -109,6 +111,16 @@ def _first_measured(family: FamilySpec, title: str, asked: Evaluation) -> Place 
             if asked.metrics(subject):
                 return Place("evaluate", name, f"{title}:{subject}")
     return None
+
+
+def _tasks(family: FamilySpec) -> Iterator[Need]:
+    """Datasets of the Hub that tasks ask, of those that need no file of the family's folder to be known."""
+    first = next(iter(family.variants))
+    for title, spec in family.evaluate.items():
+        asked = evaluation(spec)
+        if asked and isinstance(asked.evaluator, HasTasks):
+            for role, ref in asked.evaluator.datasets(asked.params).items():
+                yield Need("data", str(ref), Place("evaluate", first, f"{title}:{BASE}"), role)
 
 
 def _data(family: FamilySpec) -> Iterator[Need]:

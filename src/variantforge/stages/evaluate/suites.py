@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from variantforge.refs import Ref
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.stage import Desk
@@ -48,6 +49,9 @@ class HasTasks(Protocol):
 
     def suite_files_in(self, params: Any, folder: Path) -> Mapping[str, str]:
         """As ``HasSuiteFiles.suite_files``, of files that the tasks name; paths start in ``folder``."""
+
+    def datasets(self, params: Any) -> Mapping[str, Ref]:
+        """Role of a pin -> the dataset of the Hub, of the tasks that need no file of the user's to be known."""
 
 
 @runtime_checkable

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.stages.evaluate.lm_eval import suites
 from tests.stages.evaluate.lm_eval.suites import CHOICES, planned, write_task
+from variantforge.refs import Ref
+from variantforge.release.lock.needs import needs
+from variantforge.spec.family import FamilySpec
 from variantforge.stages.evaluate.lm_eval.evaluator import LmEval, LmEvalParams
 from variantforge.stages.evaluate.lm_eval.measures import DEFAULTS, FLATTENING, REGISTERED
 from variantforge.stages.evaluate.lm_eval.tasks import Suite, read_suite
@@ -58,10 +62,11 @@ def test_a_list_for_each_item_is_averaged_over_all_lists() -> None:
     assert [one.how for one in suite("ifeval").scored] == ["mean", "flattened", "mean", "flattened"]
 
 
-def test_a_metric_that_is_not_a_mean_over_items_is_no_metric_here() -> None:
+def test_a_metric_that_is_not_a_mean_over_items_is_no_metric_here(tmp_path: Path) -> None:
     found = suite("truthfulqa_gen")
     assert "truthfulqa_gen.bleu_acc" in names(found)
-    assert not [one for one in suite("cola").scored if one.is_ratio]
+    entry = write_task(tmp_path, **{**CHOICES, "metric_list": [{"metric": "acc"}, {"metric": "f1"}, {"metric": "mcc"}]})
+    assert names(suite(entry, folder=tmp_path)) == ["mine"]
 
 
 def test_the_tables_are_those_of_the_harness() -> None:
@@ -92,7 +97,6 @@ def test_what_flattens_lists_does_so_in_every_task_that_has_it() -> None:
     [
         ("humaneval", "use 'evaluator: code', which has a sandbox"),
         ("squadv2", "written in Python: its metrics are not known before it runs"),
-        ("cola", "has no metric that is a mean over items (mcc)"),
         pytest.param("gsm8", "is called 'gsm8'. Did you mean 'gsm8k'?", marks=pytest.mark.slow),
         ("./tasks/none.yaml", "no task file ./tasks/none.yaml. Did you mean 'one.yaml'?"),
     ],
@@ -245,6 +249,15 @@ def test_training_data_is_kept_clean_of_the_items_but_not_of_the_worked_examples
     (tmp_path / "tasks" / "shots.jsonl").write_text("{}\n")
     found = LmEval().suite_files_in(LmEvalParams(tasks=["gsm8k", entry]), tmp_path)
     assert found == {"tasks[1]": "./tasks/mine.jsonl"}
+
+
+def test_the_lock_holds_the_datasets_of_the_harnesss_tasks() -> None:
+    family = FamilySpec.model_validate(
+        {**suites.FAMILY, "evaluate": {"general": {"evaluator": "lm_eval", "tasks": ["gsm8k", "./tasks/mine.yaml"]}}}
+    )
+    (need,) = [need for need in needs(family) if need.place.stage == "evaluate"]
+    assert (need.section, need.name, need.role) == ("data", "openai/gsm8k", "data:openai/gsm8k")
+    assert (need.hub, need.repo_type) == (Ref("hub", "openai/gsm8k"), "dataset")
 
 
 FAMILY = """

@@ -70,6 +70,11 @@ class LmEval:
             for file in leaf.items()
         }
 
+    def datasets(self, params: LmEvalParams) -> Mapping[str, Ref]:
+        suite = read_suite([entry for entry in params.tasks if not entry.startswith(LOCAL)], Path())
+        refs = {leaf.dataset: hub_dataset(leaf) for leaf in suite.leaves.values()}
+        return {role_of_dataset(ref.name): ref for ref in refs.values() if ref and "/" in ref.name}
+
     def needs(self, params: LmEvalParams, subject: str) -> tuple[str, ...]:
         return ("reference",) if method_of(subject) == "gguf" else ()
 
