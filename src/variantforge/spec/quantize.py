@@ -22,5 +22,5 @@ class CalibrationSpec(Section):
     def _shares_are_positive(cls, value: dict[str, float]) -> dict[str, float]:
         for name, share in value.items():
             if share <= 0:
-                raise ValueError(f"the share of '{name}' is above 0, or the name is not there")
+                raise ValueError(f"shares are above 0: give '{name}' one, or leave it out")
         return value

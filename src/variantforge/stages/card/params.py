@@ -10,7 +10,7 @@ from variantforge.spec.forms import FORMS
 from variantforge.stages.base.stage import FAMILY_BASE, KnownBase, known_base, license_of, name_of
 from variantforge.stages.card.adapter import train_params
 from variantforge.stages.card.markdown import one_line
-from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, index_of, repo
+from variantforge.stages.card.repos import Repo, formats_of, forms_of, gguf_file, index_of, lora_files, repo
 from variantforge.stages.card.teachers import called, teacher_of_logits
 from variantforge.stages.card.terms import terms_params
 from variantforge.stages.stage import Desk
@@ -24,7 +24,8 @@ def card_params(desk: Desk, this: Repo, shared: dict[str, Any]) -> dict[str, Any
     files = {
         format: gguf_file(desk.family, this.variant, format) for format in formats if FORMS[this.form].holds == "files"
     }
-    return {**shared, "repo": this.id, "files": files}
+    lora = list(lora_files(desk.family, this.variant).values()) if this.form == "adapter" else []
+    return {**shared, "repo": this.id, "files": files, **({"lora_files": lora} if lora else {})}
 
 
 def variant_params(desk: Desk, name: str) -> dict[str, Any]:

@@ -70,6 +70,13 @@ def gguf_file(family: FamilySpec, variant: str, format: str) -> str:
     return f"{repo(family, variant, 'merged').name}-{format.removeprefix('gguf:')}.gguf"
 
 
+def lora_files(family: FamilySpec, variant: str) -> dict[str, str]:
+    """The adapter as GGUF, one file for each ``gguf_lora`` format: format -> name; they lie in the adapter's repo."""
+    name = repo(family, variant, "adapter").name
+    formats = [format for format in family.variants[variant].quantize if format.startswith("gguf_lora:")]
+    return {format: f"{name}-{format.removeprefix('gguf_lora:')}.gguf" for format in formats}
+
+
 def naming_problems(family: FamilySpec) -> Iterator[str]:
     """What is wrong with the names: not a repo name, or one name for two different things."""
     taken = {PAGE.lower(): "the family page", PAGE_MANIFEST.lower(): "the family's manifest"}

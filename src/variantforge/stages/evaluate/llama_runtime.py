@@ -31,9 +31,11 @@ def next_tokens(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
     stopping: Callable[[], bool] = lambda: False,
+    lora: Path | None = None,
 ) -> list[Expectation]:
     """The likeliest next tokens after each context (token ids, taken as they are: no BOS is added).
 
+    ``lora``: an adapter's GGUF file, loaded onto ``model``.
     Contexts that continue one another should follow one another: the shared beginning is computed once.
     Raises EvaluateError when xllamacpp is missing, or llama.cpp cannot load or run the file.
     """
@@ -44,7 +46,7 @@ def next_tokens(
             next="pip install 'variantforge[evaluate]' (or set runtime_positions: 0 to leave the run out)",
         )
     with tempfile.TemporaryFile("w+") as request, tempfile.TemporaryFile() as log:
-        json.dump({"model": str(model), "contexts": [list(context) for context in contexts]}, request)
+        json.dump({"model": str(model), "lora": str(lora or ""), "contexts": list(map(list, contexts))}, request)
         request.seek(0)
         with _started(request, log) as child:
             answers = _collect(child, len(contexts), progress, stopping)
@@ -115,17 +117,18 @@ def _serve() -> int:
     os.dup2(2, 1)  # what C++ prints goes to the log
     request = json.load(sys.stdin)
     with tempfile.TemporaryDirectory(prefix="vf-") as folder:  # once bound, a socket needs no name: nobody looks for it
-        server = _server(request["model"], f"{folder}/llama.sock", max(map(len, request["contexts"])))
+        server = _server(request["model"], f"{folder}/llama.sock", max(map(len, request["contexts"])), request["lora"])
     for context in request["contexts"]:
         print(json.dumps(_expectation(server, context)), file=answers, flush=True)
     return 0
 
 
-def _server(model: str, socket: str, longest: int) -> Any:
+def _server(model: str, socket: str, longest: int, lora: str) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = model
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path=lora, scale=1.0)] if lora else []
     params.n_ctx = longest + 8
     params.n_parallel = 1
     params.hostnames = [socket]  # a name in .sock is a file, not a port

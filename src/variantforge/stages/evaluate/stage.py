@@ -25,6 +25,7 @@ from variantforge.stages.evaluate.judges.planning import Appointed, appoint
 from variantforge.stages.evaluate.metric import BASE, MERGED, Metric
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
 from variantforge.stages.evaluate.suites import HasJudge, HasPins, HasTasks
+from variantforge.stages.quantize import is_model
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from variantforge.fsops import write_json
 from variantforge.hashing import text_digest
 from variantforge.spec.forms import FORMS
-from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, repo
+from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, lora_files, repo
 from variantforge.stages.publish import PUBLISHERS
 from variantforge.stages.publish.legal import legal_texts
 from variantforge.stages.publish.outcomes import outcome_inputs, outcome_texts
@@ -105,7 +105,7 @@ class Publish:
             return
         for form in forms_of(family, variant):
             this = repo(family, name, form)
-            payload = _payload(this, variant)
+            payload = _payload(this, variant, lora_files(family, name))
             needed = {role: step for role, place in payload.items() if (step := desk.step(place))}
             if len(needed) == len(payload):
                 inputs = {role: step.key for role, step in needed.items()}
@@ -118,6 +118,8 @@ class Publish:
                     for format in formats_of(variant, form)
                     if FORMS[form].holds == "files"
                 }
+                if form == "adapter":
+                    files |= lora_files(family, name)
                 params = words | {"form": form, "repo": this.id, "files": files, **_revision(desk, this)}
                 yield Place(self.name, name, form), params, inputs, pins
 
@@ -141,13 +143,14 @@ class Publish:
         return PUBLISHERS.load(step.method)().stale(step, artifact)
 
 
-def _payload(this: Repo, variant: VariantSpec) -> dict[str, Place]:
-    """Role -> where the bytes come from."""
+def _payload(this: Repo, variant: VariantSpec, lora: Iterable[str]) -> dict[str, Place]:
+    """Role -> where the bytes come from. ``lora``: formats of the adapter as GGUF."""
     name, card = this.variant, {"card": Place("card", this.variant, this.form)}
     if FORMS[this.form].quantized:
         return card | {format: Place("quantize", name, format) for format in formats_of(variant, this.form)}
     if this.form == "adapter":  # the merged model's folder lends tokenizer and chat template
-        return card | {"adapter": Place("train", name), "model": Place("merge", name)}
+        files = {format: Place("quantize", name, format) for format in lora}
+        return card | {"adapter": Place("train", name), "model": Place("merge", name)} | files
     return card | {"model": Place("merge", name)}
 
 
@@ -175,6 +178,7 @@ def contents_of(context: StepContext) -> Contents:
             config = (inputs["adapter"].path / "adapter" / "adapter_config.json").read_text()
             base = card.facts["base_model"]
             contents.files["adapter_config.json"] = adapter_config(config, base, params.get("base_revision", ""))
+            contents.files |= {name: inputs[format].path / "model.gguf" for format, name in params["files"].items()}
         case "files":
             for format, name in params["files"].items():
                 if name not in card.facts["withheld"]:

@@ -38,7 +38,7 @@ _KNOWN_ENDS = frozenset(
 def convert(context: StepContext, target: Path) -> GgufFile:
     """Writes ``target``, a bf16 GGUF file of ``context.inputs["model"]``. Raises QuantizeError."""
     model = context.inputs["model"].path / "model"
-    view = _view(model, context.scratch / "model")
+    view = view_of(model, context.scratch / "model")
     metadata = context.scratch / "metadata.json"
     write_json(metadata, _naming(str(context.inputs["base"].facts.get("name") or "model")))
     command: list[str | Path]
@@ -70,7 +70,7 @@ def _naming(base: str) -> dict[str, Any]:
     return {"general.name": f"{name} fine-tuned", "general.base_models": [parent]}
 
 
-def _view(model: Path, view: Path) -> Path:
+def view_of(model: Path, view: Path) -> Path:
     """The model's files under a name that says nothing, and only those that the converter is meant to read."""
     view.mkdir(parents=True, exist_ok=True)
     for file in model.iterdir():

