@@ -86,6 +86,13 @@ def test_after_an_interruption_the_same_command_goes_on(vf: Vf, toys: dict[str, 
     assert "2 reused" in again.out
 
 
+def test_of_what_was_not_begun_only_the_first_steps_are_listed(vf: Vf, toys: dict[str, Toy]) -> None:
+    toys["train"].failures["train code"] = Interrupted("stopped before the step was done")
+    listed = vf("apply").out.partition("\nnot run\n")[2].splitlines()
+    assert len(listed) == 13
+    assert re.fullmatch(r"  … and \d+ more", listed[-1])
+
+
 def test_a_store_at_work_is_told_with_its_holder(vf: Vf, toys: dict[str, Toy], tmp_path: Path) -> None:
     with Store(tmp_path / ".variantforge").locked("vf apply other.yaml"):
         ended = vf("apply")

@@ -65,6 +65,7 @@ _HEADINGS = {
     "interrupted": "interrupted",
     "not run": "not run",
 }
+_MOST_TOLD = 12  # of steps that were not even begun: the cause stands above them
 
 
 @app.command(epilog=_EXAMPLES)
@@ -142,8 +143,11 @@ def write(out: Output, opened: Opened, report: RunReport) -> None:
         keys = [key for key in endings if endings[key] == word]
         rows = [(opened.plan.label(key), report.results[key].message.partition("\n")[0]) for key in keys]
         if rows:
+            shown = rows[:_MOST_TOLD] if word in ("stopped", "not run") else rows
             out.line((heading, word))
-            out.table(rows)
+            out.table(shown)
+            if more := len(rows) - len(shown):
+                out.line(f"  … and {more} more")
     if gates := release_gates(opened):
         for line in gates_told(gates):
             out.line(line)
