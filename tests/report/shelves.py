@@ -143,11 +143,8 @@ def make(demo: Demo, place: Place) -> None:
             title, _, subject = place.name.partition(":")
             examples = _runs(subject) if title == "fast" else _examples(subject)
             method = demo.plan.steps[demo.plan.places[place]].method
-            demo.put(
-                place,
-                _measured(method, examples),
-                {"examples.jsonl": "".join(json.dumps(it) + "\n" for it in examples)},
-            )
+            lines = "".join(json.dumps(it) + "\n" for it in examples)
+            demo.put(place, _measured(method, examples), {"examples.jsonl": lines})
         case "gate" if place.variant is None:
             demo.put(place, {"level": 0.05, "gates": 0, "outcomes": {}, "verdicts": []})
         case "gate":

@@ -102,7 +102,7 @@ def write(out: Output, found: Comparison, answers: Sequence[Pair], *, of: int) -
     """The comparison for people."""
     out.line((str(found.first), "bold"), "beside", (str(found.second), "bold"))
     if found.metrics:
-        heads = ("metric", str(found.first), str(found.second), "gain", "")
+        heads = ("metric", str(found.first), str(found.second), "gain", "95 % bounds", "", "")
         rows = [tuple[Cell, ...]((head, "dim") for head in heads), *map(_row, found.metrics)]
         out.table(rows, right=(1, 2, 3))
     else:
@@ -116,19 +116,23 @@ def write(out: Output, found: Comparison, answers: Sequence[Pair], *, of: int) -
 
 
 def _row(one: Compared) -> tuple[Cell, ...]:
+    told = one.metric, figure(one.first.value), figure(one.second.value)
     if one.gain is None:
-        return one.metric, figure(one.first.value), figure(one.second.value), "", (one.why, "dim")
-    low, high = one.gain.low, one.gain.high
-    word = "better" if low is not None and low > 0 else "worse" if high is not None and high < 0 else "not told apart"
-    style = {"better": "green", "worse": "red"}.get(word, "yellow")
-    gain = f"{'+' if one.gain.value >= 0 else '-'}{figure(abs(one.gain.value))}"
-    return one.metric, figure(one.first.value), figure(one.second.value), gain, (f"{word} {_sure(one.gain)}", style)
+        return *told, "", "", "", (one.why, "dim")
+    sign = "+" if one.gain.value >= 0 else "-"
+    return *told, f"{sign}{figure(abs(one.gain.value))}", _bounds(one.gain), f"n={one.gain.n}", _word(one.gain)
 
 
-def _sure(gain: Estimate) -> str:
+def _word(gain: Estimate) -> Cell:
+    if gain.low is not None and gain.low > 0:
+        return "better", "green"
+    return ("worse", "red") if gain.high is not None and gain.high < 0 else ("not told apart", "yellow")
+
+
+def _bounds(gain: Estimate) -> str:
     if gain.low is None or gain.high is None:
-        return f"(no interval, n={gain.n})"
-    return f"[{figure(gain.low)}, {figure(gain.high)}] n={gain.n}"
+        return "no interval"
+    return f"[{figure(gain.low + 0.0)}, {figure(gain.high + 0.0)}]"  # of zero the sign goes
 
 
 def _write_pair(out: Output, found: Comparison, pair: Pair) -> None:

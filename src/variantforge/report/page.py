@@ -86,7 +86,7 @@ def _environment() -> Environment:
         "figure": lambda value: figure(value).replace("-", "−"),
         "size": size,
         "signed": signed,
-        "short": lambda value: f"{value:.3g}".replace("-", "−"),
+        "short": lambda value: f"{value + 0.0:.3g}".replace("-", "−"),
         "percent": lambda value: f"{100 * value:.3g} %",
         "when": when,
         "fact": fact,
