@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from variantforge.errors import DataError
+from variantforge.hashing import key_of
 from variantforge.refs import Ref
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.data.sources import READERS, BadRow, open_table, readable
@@ -151,6 +152,11 @@ def _why_unreadable(family: FamilySpec, pin: Pin, name: str, check: Check) -> st
     except DataError as error:
         return f"{error.what}. {error.why}".rstrip(" .")
     return ""
+
+
+def digest_of(items: Iterable[Item]) -> str:
+    """Of all that is asked and wanted: what a suite of ours is known by in keys."""
+    return key_of([[item.id, [dict(message) for message in item.messages], dict(item.more)] for item in items])
 
 
 def suite_texts_of(items: Iterable[Item]) -> Iterator[SuiteText]:

@@ -16,7 +16,7 @@ from variantforge.stages.evaluate.answers import Answer
 from variantforge.stages.evaluate.format.evaluator import Format, FormatParams, askable, row, why_wrong
 from variantforge.stages.evaluate.format.suite import items, tools
 from variantforge.stages.evaluate.format.template import form_tokens, takes_tools
-from variantforge.stages.evaluate.prompts import Item, of_text
+from variantforge.stages.evaluate.prompts import Item, digest_of, of_text
 from variantforge.stages.evaluate.stage import STAGE, read_examples
 from variantforge.stages.evaluate.suites import HasPins, HasSuite
 from variantforge.step import Artifact, Pin, Step, StepContext
@@ -136,7 +136,9 @@ def test_parameters_make_the_key_and_a_path_is_known_by_what_lies_there() -> Non
         )
     }  # fmt: skip
     assert len({json.dumps(one) for one in keys.values()}) == len(keys)
-    assert Format().identity(FormatParams(path="./x.jsonl"), "merged") == keys["{}"] == {}
+    assert Format().identity(FormatParams(path="./x.jsonl"), "merged") == keys["{}"]
+    assert set(keys["{}"]) == {"suite", "rules"}
+    assert keys["{}"]["suite"] != digest_of(items()[1:])
 
 
 @pytest.mark.parametrize(

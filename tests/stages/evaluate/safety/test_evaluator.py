@@ -185,7 +185,10 @@ def test_what_changes_answers_or_verdicts_changes_the_key() -> None:
             keys(planned(judge={**JUDGE, "seed": 9})),
         )
     assert keys(planned(judge=JUDGE)) == keys(planned(judge={**JUDGE, "concurrency": 9}))
-    assert Safety().identity(SafetyParams(harmful="./x.jsonl"), "nf4") == {"judging": 1}  # the pin says which
+    one = Safety().identity(SafetyParams(harmful="./x.jsonl"), "nf4")
+    assert (set(one), set(one["suites"])) == ({"suites", "judging"}, {"harmless"})  # the pin says the other
+    both = Safety().identity(SafetyParams(harmful="./x.jsonl", harmless="./y.jsonl"), "nf4")
+    assert both == {"judging": 1}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import Any
 
 from variantforge.stages.data.words import words
 
+VERSION = 1  # of the rules here: enters keys
 GRAM, TIMES = 8, 4
 TAIL_CHARS, RULE_CHARS = 64, 512
 

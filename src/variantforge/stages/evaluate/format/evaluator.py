@@ -17,7 +17,7 @@ from variantforge.stages.evaluate.format import checks
 from variantforge.stages.evaluate.format.suite import items as own_items
 from variantforge.stages.evaluate.format.template import form_tokens, takes_tools
 from variantforge.stages.evaluate.metric import Metric
-from variantforge.stages.evaluate.prompts import Item, pin_items, read_items, suite_texts_of
+from variantforge.stages.evaluate.prompts import Item, digest_of, pin_items, read_items, suite_texts_of
 from variantforge.stages.evaluate.stage import Measured
 from variantforge.stages.evaluate.suites import SuiteText
 from variantforge.stages.stage import Desk
@@ -68,7 +68,9 @@ class Format:
         return ()
 
     def identity(self, params: FormatParams, subject: str) -> dict[str, Any]:
-        return {name: value for name, value in params.identity().items() if name != "path"}  # the pin says which
+        own = {name: value for name, value in params.identity().items() if name != "path"}  # the pin says which
+        suite = {"suite": digest_of(own_items())} if params.builtin else {}
+        return {**own, **suite, "rules": checks.VERSION}
 
     def pins(self, desk: Desk, params: FormatParams, key: str) -> Mapping[str, Pin] | None:
         if find_spec("jsonschema") is None:
@@ -87,12 +89,13 @@ class Format:
 
     def evaluate(self, context: StepContext) -> Measured:
         pin = context.step.pins.get(PROMPTS)
-        params = FormatParams.model_validate({**context.step.params, **({"path": pin.at} if pin else {})})
+        told = {name: value for name, value in context.step.params.items() if name not in ("suite", "rules")}
+        params = FormatParams.model_validate({**told, **({"path": pin.at} if pin else {})})
         asked, left_out = askable(context, params, _items(params, pin))
         prompts = [Prompt(item.id, item.messages, item.more.get("tools", ())) for item in asked]
-        told = answers(context, prompts, Sampling(max_new_tokens=params.max_tokens), dtype=params.dtype)
+        said = answers(context, prompts, Sampling(max_new_tokens=params.max_tokens), dtype=params.dtype)
         control = form_tokens(context.inputs["model"])
-        rows = [row(item, one, params, control) for item, (one,) in zip(asked, told, strict=True)]
+        rows = [row(item, one, params, control) for item, (one,) in zip(asked, said, strict=True)]
         why = Counter(reason for row in rows for reason in row["wrong"])
         return Measured(rows, {"left_out": left_out, "wrong": dict(sorted(why.items()))})
 

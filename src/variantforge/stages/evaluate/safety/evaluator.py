@@ -15,7 +15,7 @@ from variantforge.stages.evaluate.judges.asking import ask, refuse_unclear
 from variantforge.stages.evaluate.judges.planning import identity_of, judge_from
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.metric import Metric
-from variantforge.stages.evaluate.prompts import Item, pin_items, read_items, suite_texts_of
+from variantforge.stages.evaluate.prompts import Item, digest_of, pin_items, read_items, suite_texts_of
 from variantforge.stages.evaluate.safety import judging, suite
 from variantforge.stages.evaluate.safety.coherence import why_incoherent
 from variantforge.stages.evaluate.safety.refusals import refusal_in
@@ -61,7 +61,8 @@ class Safety:
     def identity(self, params: SafetyParams, subject: str) -> dict[str, Any]:
         own = {name: value for name, value in params.identity().items() if name not in (*SIDES, "judge")}
         judge = {"judge": identity_of(params.judge)} if params.judge else {}
-        return {**own, **judge, "judging": judging.VERSION}
+        suites = {side: digest_of(_OURS[side]()) for side in SIDES if not getattr(params, side)}  # else the pin says it
+        return {**own, **judge, **({"suites": suites} if suites else {}), "judging": judging.VERSION}
 
     def judge(self, params: SafetyParams) -> JudgeSpec | None:
         return params.judge
@@ -80,7 +81,7 @@ class Safety:
     def evaluate(self, context: StepContext) -> Measured:
         params = dict(context.step.params)
         judge = judge_from(params["judge"]) if "judge" in params else None
-        told = {name: value for name, value in params.items() if name not in ("judge", "judging")}
+        told = {name: value for name, value in params.items() if name not in ("judge", "suites", "judging")}
         sampling = SafetyParams.model_validate(told)
         items = [(side, item) for side in SIDES for item in _items(side, context.step.pins.get(side))]
         prompts = [Prompt(f"{side}:{item.id}", item.messages) for side, item in items]
