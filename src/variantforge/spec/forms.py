@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 @dataclass(frozen=True, slots=True)
 class Held:
     """``suffix``: of the repo's name, as people search for it. ``holds``: a transformers folder, single files that are
-    chosen from, or an adapter. ``library`` and ``tags``: of the card's front matter.
+    chosen from, or an adapter. ``loader`` (the library that loads it) and ``tags``: of the card's front matter.
 
     ``title``, ``lead``, ``made`` and ``where``: the form's words on pages: in a list, in a card's first sentence, on
     how it was made, on what machine it is for. ``run_with``: the programs that read it; ``needs``: what has to be
@@ -21,7 +21,7 @@ class Held:
 
     suffix: str
     holds: Literal["folder", "files", "adapter"]
-    library: str
+    loader: str
     tags: tuple[str, ...]
     title: str
     lead: str
@@ -56,7 +56,7 @@ FORMS: dict[str, Held] = {
     "gguf": Held(
         suffix="-GGUF",
         holds="files",
-        library="gguf",
+        loader="gguf",
         tags=("gguf", "llama.cpp"),
         title="GGUF files (llama.cpp, Ollama)",
         lead="GGUF files for llama.cpp, Ollama and what is built on them",
@@ -64,7 +64,7 @@ FORMS: dict[str, Held] = {
     "nf4": Held(
         suffix="-nf4",
         holds="folder",
-        library="transformers",
+        loader="transformers",
         tags=("bitsandbytes", "4-bit"),
         title="NF4 weights (bitsandbytes)",
         lead="weights in NF4 for transformers with bitsandbytes",
@@ -76,7 +76,7 @@ FORMS: dict[str, Held] = {
     "int8": Held(
         suffix="-bnb-8bit",
         holds="folder",
-        library="transformers",
+        loader="transformers",
         tags=("bitsandbytes", "8-bit"),
         title="8-bit weights (bitsandbytes)",
         lead="weights in 8 bit, LLM.int8(), for transformers with bitsandbytes",
@@ -88,7 +88,7 @@ FORMS: dict[str, Held] = {
     "fp8": Held(
         suffix="-FP8",
         holds="folder",
-        library="transformers",
+        loader="transformers",
         tags=("compressed-tensors", "fp8", "vllm"),
         title="FP8 weights (vLLM)",
         lead="weights and activations in FP8 for vLLM (compressed-tensors, FP8_DYNAMIC)",
@@ -101,7 +101,7 @@ FORMS: dict[str, Held] = {
     "w4a16": Held(
         suffix="-W4A16",
         holds="folder",
-        library="transformers",
+        loader="transformers",
         tags=("compressed-tensors", "w4a16", "int4", "vllm"),
         title="4-bit weights, W4A16 (vLLM)",
         lead="weights in 4 bit for vLLM (compressed-tensors, W4A16)",
@@ -114,7 +114,7 @@ FORMS: dict[str, Held] = {
     "w8a8": Held(
         suffix="-W8A8",
         holds="folder",
-        library="transformers",
+        loader="transformers",
         tags=("compressed-tensors", "w8a8", "int8", "vllm"),
         title="8-bit weights and activations, W8A8 (vLLM)",
         lead="weights and activations in 8-bit integers for vLLM (compressed-tensors, W8A8)",
@@ -127,7 +127,7 @@ FORMS: dict[str, Held] = {
     "gptq": Held(
         suffix="-GPTQ",
         holds="folder",
-        library="transformers",
+        loader="transformers",
         tags=("gptq", "4-bit"),
         title="GPTQ weights, 4 bit (vLLM, transformers)",
         lead="weights in 4 bit by GPTQ, for vLLM, SGLang and transformers with gptqmodel",
@@ -140,7 +140,7 @@ FORMS: dict[str, Held] = {
     "awq": Held(
         suffix="-AWQ",
         holds="folder",
-        library="transformers",
+        loader="transformers",
         tags=("awq", "4-bit"),
         title="AWQ weights, 4 bit (vLLM, transformers)",
         lead="weights in 4 bit by AWQ, for vLLM, SGLang and transformers with gptqmodel",

@@ -11,6 +11,7 @@ from typing import Any
 from variantforge.licences import LICENCES
 from variantforge.spec.forms import FORMS
 from variantforge.stages.card.descent import relation
+from variantforge.stages.card.facts import SPEED
 from variantforge.stages.card.licenses import HUB_LICENSES
 from variantforge.stages.card.markdown import one_line
 
@@ -21,7 +22,7 @@ def front_matter(form: str, told: Mapping[str, Any], values: Mapping[str, Any]) 
         {
             **license_fields(values["license"], "" if told["terms"]["license"] else told["base"].get("hub", "")),
             "language": told["language"],
-            "library_name": FORMS[form].library,
+            "library_name": FORMS[form].loader,
             "pipeline_tag": "text-generation",
             "tags": _tags(form, told, values["base"]),
             "datasets": sorted({source["hub"] for source in told["data"]["sources"].values() if "hub" in source}),
@@ -62,7 +63,7 @@ def _model_index(told: Mapping[str, Any], values: Mapping[str, Any]) -> list[dic
     """What was measured of the weights in this repo; in a repo of GGUF files each metric names its file's type."""
     metrics: dict[str, list[dict[str, Any]]] = {}
     for it in values["measured"]:
-        if it.subject in values["shipped"]:
+        if it.subject in values["shipped"] and told["evaluations"][it.evaluation] != SPEED:
             of = f" of {it.subject.removeprefix('gguf:')}" if it.subject.startswith("gguf:") else ""
             metrics.setdefault(it.evaluation, []).append({"type": it.metric, "value": it.value, "name": it.metric + of})
     results = [
