@@ -125,6 +125,10 @@ def test_what_is_not_measured_here_is_told_with_the_reason(tmp_path: Path, entry
         ({"dataset_path": "a b"}, "which is no id of the Hub (org/name)"),
         ({"dataset_kwargs": None}, "reads json files and names none"),
         ({"dataset_kwargs": {"data_files": "https://example.org/x.jsonl"}}, "an address may hold anything tomorrow"),
+        (
+            {"dataset_path": "acme/x", "dataset_kwargs": {"data_files": ["http://h/x.json"]}},
+            "an address may hold anything tomorrow",
+        ),
         ({"dataset_kwargs": {"data_files": {"test": "gone.jsonl"}}}, "reads gone.jsonl, which is not beside it"),
     ],
 )

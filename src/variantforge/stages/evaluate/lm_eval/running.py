@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from variantforge.errors import EvaluateError, VariantforgeError
 from variantforge.stages.evaluate.lm_eval.harness import Function
@@ -168,9 +167,9 @@ def hushed() -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         for module in (lm_eval.api.task, lm_eval.api.model):
-            stack.enter_context(patch.object(module, "tqdm", _no_bar))
-        stack.enter_context(patch.object(lm_eval.api.task.eval_logger, "warning", _no_choice))
-        stack.enter_context(patch.object(lm_eval.utils, "env", _templates(lm_eval.utils.env.filters)))
+            stack.enter_context(_instead(module, "tqdm", _no_bar))
+        stack.enter_context(_instead(lm_eval.api.task.eval_logger, "warning", _no_choice))
+        stack.enter_context(_instead(lm_eval.utils, "env", _templates(lm_eval.utils.env.filters)))
         logger.setLevel(logging.ERROR)
         disable_progress_bars()
         try:
@@ -179,6 +178,16 @@ def hushed() -> Iterator[None]:
             logger.setLevel(level)
             if bars:
                 enable_progress_bars()
+
+
+@contextmanager
+def _instead(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 def _no_bar(items: Iterable[Any], *args: Any, **kwargs: Any) -> Iterable[Any]:

@@ -269,12 +269,12 @@ def _data(leaf: Leaf) -> str:
         return "has dataset_kwargs that are no mapping"
     if not leaf.dataset:
         return "names no dataset_path"
+    names = [str(name) for names in _by_split(kwargs.get("data_files")).values() for name in names]
+    if addresses := [name for name in names if _ADDRESS.match(name)]:
+        return f"reads {addresses[0]}: an address may hold anything tomorrow; download it and name the file"
     if leaf.dataset in BUILDERS:
-        names = [str(name) for names in _by_split(kwargs.get("data_files")).values() for name in names]
         if not names:
             return f"reads {leaf.dataset} files and names none: dataset_kwargs: {{data_files: {{test: ./items.jsonl}}}}"
-        if addresses := [name for name in names if _ADDRESS.match(name)]:
-            return f"reads {addresses[0]}: an address may hold anything tomorrow; download it and name the file"
         if not leaf.local:
             return "reads files that do not come with the harness"
         missing = [name for name in names if not (leaf.path.parent / name).is_file()]
