@@ -22,7 +22,8 @@ def release_gates(opened: Opened) -> dict[str, Any] | None:
 
 def gates_told(facts: Mapping[str, Any]) -> Iterator[str]:
     """``24 gates: 21 pass, 1 fail, 2 not enough data``, and each that fails alone, but not among so many."""
-    outcomes = [f"{count} {word}" for word, count in facts["outcomes"].items() if count]
+    counts = facts["outcomes"]
+    outcomes = [f"{counts[word]} {word}" for word in ("pass", "fail", "not enough data") if counts[word]]
     yield f"{counted(facts['gates'], 'gate')} of the release: {', '.join(outcomes)}"
     for row in facts["verdicts"]:
         if row["alone"] == "fail" and row["verdict"] != "fail":

@@ -87,9 +87,7 @@ class Folder:
             manifest = _page_manifest(context.step, facts, files)
             _keep_edited_page(root, page, context)
             texts = {PAGE: with_peoples_words(page, root / PAGE), PAGE_MANIFEST: manifest}
-            for name, text in kept.items():
-                make_folder((root / name).parent)
-                write_text(root / name, text)
+            _keep_outcomes(root, context.step, kept)
             # A kill between the two: the first time, the manifest alone says that the place is ours; later, the new
             # page under the old manifest is known by being the one that is to be written.
             for name in (PAGE, PAGE_MANIFEST) if (root / PAGE_MANIFEST).exists() else (PAGE_MANIFEST, PAGE):
@@ -250,6 +248,17 @@ def _differs(path: Path, name: str, digest: Digest) -> bool:
         return False
     size_bytes = path.stat().st_size
     return size_bytes != digest["size_bytes"] or (size_bytes <= _SMALL_BYTES and file_digest(path) != digest["sha256"])
+
+
+def _keep_outcomes(root: Path, step: Step, files: Mapping[str, str]) -> None:
+    """What was measured of every item, beside that of other versions; of this one, nothing else stays."""
+    folder = root / FOLDER / step.params["version"]
+    for name, text in files.items():
+        make_folder(folder)
+        write_text(root / name, text)
+    for path in folder.glob("*.jsonl*") if folder.is_dir() else ():
+        if f"{FOLDER}/{folder.name}/{path.name}" not in files:
+            remove_tree(path)
 
 
 def _page_manifest(step: Step, facts: Mapping[str, Any], files: Mapping[str, Digest]) -> str:
