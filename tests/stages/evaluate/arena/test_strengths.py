@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variantforge.stages.evaluate.arena.strengths import Game, games_of, strengths
+from variantforge.stages.evaluate.arena.strengths import Game, games_of, strengths, tables
 
 PLANTED = {"base": 0.0, "merged": 120.0, "q8": 110.0, "q2": -200.0}
 
@@ -118,6 +118,20 @@ def test_contestants_that_never_met_have_no_common_scale() -> None:
         strengths(linked, "e")
     with pytest.raises(ValueError, match="against itself"):
         strengths([Game("a", "a", 1.0, "x")])
+
+
+def test_those_that_have_met_share_a_table_with_its_own_anchor() -> None:
+    apart = [Game("code merged", "code base", 1.0, "x"), Game("law merged", "law base", 0.0, "x")]
+    more = [Game("code nf4", "code merged", 0.0, "y")]
+    found = tables([*apart, *more], ["code base", "law base"])
+    assert [[one.name for one in table] for table in found] == [
+        ["code merged", "code base", "code nf4"],
+        ["law base", "law merged"],
+    ]
+    assert [next(one.value for one in table if one.name.endswith("base")) for table in found] == [0, 0]
+    assert tables([]) == []
+    joined = tables([*apart, *more, Game("code base", "law base", 0.5, "z")], ["law base", "code base"])
+    assert [one.value for one in joined[0] if one.name == "code base"] == [0]
 
 
 def test_of_one_prompt_no_bounds_are_known_and_without_games_there_is_no_table() -> None:

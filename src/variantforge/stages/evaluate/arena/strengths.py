@@ -11,8 +11,7 @@ prompt are drawn together, whoever played them.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -151,15 +150,26 @@ def _rounded(value: float) -> float:
     return round(float(value), _DIGITS) + 0.0  # no minus zero
 
 
+def tables(games: Sequence[Game], anchors: Collection[str] = ()) -> list[list[Strength]]:
+    """One table for each group of contestants that have met, also through others; the largest first. Each is anchored
+    at the first of its names, in order, that is one of ``anchors``."""
+    found = []
+    for island in _islands({_pair(game) for game in games}):
+        anchor = min(island & set(anchors), default=None)
+        found.append(strengths([game for game in games if game.a in island], anchor))
+    return sorted(found, key=lambda table: (-len(table), table[0].name))
+
+
 def _refuse_islands(names: Sequence[str], pairs: Iterable[tuple[str, str]]) -> None:
-    neighbours: dict[str, set[str]] = defaultdict(set)
-    for a, b in pairs:
-        neighbours[a].add(b)
-        neighbours[b].add(a)
-    reached, waiting = {names[0]}, [names[0]]
-    while waiting:
-        new = neighbours[waiting.pop()] - reached
-        reached |= new
-        waiting += sorted(new)
+    reached = next(island for island in _islands(pairs) if names[0] in island)
     if left := [name for name in names if name not in reached]:
         raise ValueError(f"{', '.join(left)} and {names[0]} have not met, not even through others: no common scale")
+
+
+def _islands(pairs: Iterable[tuple[str, str]]) -> list[set[str]]:
+    islands: list[set[str]] = []
+    for pair in pairs:
+        joined = [island for island in islands if island & set(pair)]
+        islands = [island for island in islands if not island & set(pair)]
+        islands.append(set(pair).union(*joined))
+    return islands
