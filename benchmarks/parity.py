@@ -43,7 +43,7 @@ PRE_TOKENIZERS = ("gpt-2", "default", "llama-bpe", "qwen2", "starcoder", "deepse
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--formats", default="Q8_0,Q6_K,Q5_K_M,Q4_K_M,Q3_K_M,Q2_K,nf4")
+    parser.add_argument("--formats", default="Q8_0,Q6_K,Q4_K_M,Q2_K,nf4")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), asked.formats.split(","))

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from variantforge.errors import ReloadDiffers
+from variantforge.errors import EvaluateError, ReloadDiffers
 from variantforge.redact import without_secrets
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ model = AutoModelForCausalLM.from_pretrained(folder)
 import numpy, torch
 with torch.no_grad():
     rows = [model(torch.tensor([ids], device=model.device)).logits[0, -1].float().cpu().numpy() for ids in prompts]
-numpy.save(answers, numpy.stack(rows))
+numpy.save(answers, numpy.array(rows))
 """
 
 
@@ -48,15 +48,25 @@ class Reloading:
     def compare(self, ids: Sequence[str], expected: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
         """``expected``: log-probabilities after each prompt, as we read the folder. [vocabulary] each
 
-        Rows with ``prompts``, ``reloaded`` (both have one favourite) and ``reload_kl``. Raises ReloadDiffers.
+        Rows with ``prompts``, ``reloaded`` (both have one favourite) and ``reload_kl``. Raises ReloadDiffers, or
+        EvaluateError when the process was killed.
         """
         import numpy as np
         import torch
 
-        if code := self._child.wait():
+        code = self._child.wait()
+        if code < 0:
+            raise EvaluateError(
+                f"the fresh process that loads {self._folder.name}/ was killed by signal {-code}",
+                why="Two processes hold the model while parity is checked; mostly a lack of memory kills one.",
+                next="run the same command again with more memory free, or write evaluate: {parity: off}",
+            )
+        if code:
             raise self._differs("it cannot be loaded", self._last_line() or f"The process ended with code {code}.")
         self._answers.seek(0)
         logits = torch.from_numpy(np.load(self._answers))
+        if not ids:
+            return []
         rows = [_row(id, *pair) for id, *pair in zip(ids, expected, logits.log_softmax(-1), strict=True)]
         kl = sum(row["reload_kl"] for row in rows) / len(rows)
         if not kl <= AT_MOST:
