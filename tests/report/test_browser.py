@@ -126,6 +126,8 @@ def test_words_stand_out_from_what_is_behind_them(shown: Browser, scheme: str) -
     """WCAG 2.2, 1.4.3: a contrast of 4.5 at least, for every text that is not drawn."""
     shown.prefer(scheme)
     assert shown.ask(CONTRAST) == []
+    shown.ask("document.querySelector('.lead').style.color = '#888'")  # as seen on white or black: too little
+    assert len(shown.ask(CONTRAST)) == (1 if scheme == "light" else 0)
 
 
 # Texts whose contrast is below 4.5, over the first ancestor with a background of its own.
