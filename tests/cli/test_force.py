@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Vf
+from tests.cli.test_release import CODE, INDEX, LAW, Laid, family
 from tests.cli.toys import NAMES, Toy
+from tests.localhub import LocalHub
 from variantforge.plan.build import Draft
 from variantforge.spec.family import VariantSpec
 from variantforge.stages import STAGES
@@ -117,3 +119,22 @@ def test_a_damaged_memory_of_reasons_is_told(vf: Vf, refusing: Judge) -> None:
         ended = vf("apply")
         assert ended.code == 6
         assert "forced.json is damaged" in ended.err
+
+
+def test_a_family_on_the_hub_is_released_with_what_was_forced(
+    vf: Vf, refusing: Judge, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(STAGES._loaded, "publish", Laid("publish"))
+    for name, value in hub.env(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    family()
+    assert vf("apply", "--yes").code == 3
+    assert hub.writes == []
+    ended = vf("apply", "--yes", "--force", REASON)
+    assert ended.code == 0, ended.err
+    assert REASON in ended.out
+    assert json.loads(hub.read(INDEX, "release.json"))["repos"].keys() == {CODE, LAW}
+    written = len(hub.writes)
+    again = vf("apply", "--yes")
+    assert (again.code, len(hub.writes)) == (0, written)
+    assert REASON in again.out
