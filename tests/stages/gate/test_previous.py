@@ -86,14 +86,37 @@ def test_what_is_published_holds_figures_and_no_text(tmp_path: Path) -> None:
     assert lines[0] == {"id": "0", "nll": 10.0, "tokens": 10, "source": "chat", "right": True}
 
 
+HEAD = '{"metrics": {"loss": 1}}\n'
+
+
 @pytest.mark.parametrize(
-    "text", ["", "no json\n", "{}\n", '{"metrics": {"loss": 1}}\n', '{"metrics": {"loss": 1}}\n[1]\n']
+    "text",
+    [
+        "",
+        "no json\n",
+        "{}\n",
+        HEAD,
+        HEAD + "[1]\n",
+        HEAD + '{"nll": 1.0}\n',
+        HEAD + '{"id": "a", "nll": "1.0"}\n',
+        HEAD + '{"id": "a", "nll": NaN}\n',
+        '{"metrics": {"loss": "low"}}\n{"id": "a"}\n',
+    ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "code.heldout.nf4.jsonl"
     path.write_text(text)
     with pytest.raises(IntegrityError, match=r"code\.heldout\.nf4\.jsonl of the previous release cannot be read"):
-        read_outcomes(path)
+        read_outcomes(Pin(file_digest(path), str(path)))
+
+
+def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    path = published(tmp_path, spread(1.5))
+    pin = Pin(file_digest(path), str(path))
+    assert len(read_outcomes(pin).rows) == 20
+    path.write_text(path.read_text().replace("15.0", "25.0", 1) + "\n")
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        read_outcomes(pin)
 
 
 def test_the_newest_version_below_is_the_one_before(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def _against_previous(case: _Case, step: Step) -> Verdict:
     pin = step.pins.get(f"{case.title}:{PREVIOUS}")
     if not version:
         return case.not_compared("pass", "there is no previous release")
-    before = read_outcomes(pin.at) if pin else None
+    before = read_outcomes(pin) if pin else None
     if before is None or case.metric.name not in before.metrics:
         return case.not_compared("pass", f"release {version} did not measure it")
     if reason := _other_suite(case, before):

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from variantforge.errors import IntegrityError
+from variantforge.hashing import bytes_digest
 from variantforge.stages.evaluate.stage import read_examples
-from variantforge.step import Artifact
+from variantforge.step import Artifact, Pin
 
 FOLDER = "evaluations"
 _KEPT = ("id", "source", "cluster")
@@ -46,19 +47,31 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name in _KEPT or isinstance(value, int | float)}
 
 
-def read_outcomes(path: str | Path) -> Outcomes:
-    """Raises IntegrityError for what was not written like that: what is published may be edited by anybody."""
+def read_outcomes(pin: Pin) -> Outcomes:
+    """Raises IntegrityError for what was not written like that, or changed since it was pinned: what is published may
+    be edited by anybody."""
+    path = Path(pin.at)
     try:
-        first, *lines = Path(path).read_text().splitlines()
-        head, rows = json.loads(first), [json.loads(line) for line in lines]
-        ids = [row["id"] for row in rows]
+        data = path.read_bytes()
+        if bytes_digest(data) != pin.digest:
+            raise ValueError("it was changed while this ran")
+        head, *rows = [json.loads(line, parse_constant=_no_number) for line in data.decode().splitlines()]
         metrics = {str(name): float(value) for name, value in head["metrics"].items()}
-        if not all(isinstance(id, str) for id in ids) or not rows:
-            raise ValueError("a row has no id")
+        if not rows or not all(_is_row(row) for row in rows):
+            raise ValueError("a row has no id, or no figures")
         return Outcomes(head.get("tokens_sha256"), metrics, rows)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
-            f"{Path(path).name} of the previous release cannot be read",
+            f"{path.name} of the previous release cannot be read",
             why=f"{type(error).__name__}: {error}",
             next="restore it as it was published, or remove that version's folder to compare with the one before",
         ) from error
+
+
+def _is_row(row: Any) -> bool:
+    figures = [value for name, value in row.items() if name not in _KEPT]
+    return isinstance(row["id"], str) and all(isinstance(value, int | float) for value in figures)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no figure")
