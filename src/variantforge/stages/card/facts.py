@@ -28,10 +28,17 @@ MEANINGS = {
     "tokenizer": "share of 5,000 texts that become the same tokens in transformers and in the file's runtime",
     "added_tokens": "share of added tokens that are one token of the right type in the file",
     "turns": "share of checks that turns end with a stop token, and open none that was not asked for",
+    "pass@1": "chance that a program it writes passes all tests of a problem",
+    "tokens_per_s": "tokens written a second, one answer at a time",
+    "prompt_tokens_per_s": "tokens of a prompt read a second, until the first token of the answer",
+    "first_token_s": "seconds from a prompt to the first token of the answer",
+    "load_s": "seconds from the files to a model that answers",
+    "memory_gb": "the most memory held, of the accelerator or, without one, of the process",
     "reload": "share of prompts that a fresh process, with transformers alone, answers as was measured",
 }
 _PARITY = "parity"
 _CHECKS = frozenset({"template", "tokenizer", "added_tokens", "turns", "reload"})  # worth a word when they are not 1
+SPEED = "speed"  # the evaluator whose figures are of a machine
 _ORDER = {metric: place for place, metric in enumerate(MEANINGS)}
 
 
@@ -97,6 +104,17 @@ def _measurements(inputs: Inputs, evaluations: Iterable[str], subjects: Sequence
 
 def _place(metric: tuple[str, Any]) -> tuple[int, str]:
     return _ORDER.get(metric[0], len(_ORDER)), metric[0]
+
+
+def machines(inputs: Inputs, evaluations: Mapping[str, str]) -> list[str]:
+    """Where and in what speed was measured, a line each: the figures mean nothing without it."""
+    found: dict[str, dict[str, None]] = {}
+    for role, artifact in inputs.items():
+        if role.startswith("evaluate:") and evaluations.get(role.split(":")[1]) == SPEED:
+            here = artifact.facts["machine"]
+            where = f"{here.get('accelerator') or here['processor']}, {here['cores']} cores"
+            found.setdefault(where, {})[artifact.facts["runtime"]] = None
+    return [f"{where}, {' and '.join(sorted(by))}" for where, by in sorted(found.items())]
 
 
 def verdicts(inputs: Inputs, subjects: Iterable[str]) -> list[Verdict]:

@@ -17,6 +17,7 @@ from variantforge.stages.card.facts import (
     as_facts,
     compared,
     forced,
+    machines,
     measurements,
     refusal,
     verdicts,
@@ -46,7 +47,7 @@ ADVICE = {
 }
 
 # Perplexity says what the loss says; the gap to llama.cpp's own run speaks of the measurement, not of the file.
-_IN_FULL_ONLY = ("perplexity", "runtime_gap")
+_IN_FULL_ONLY = ("perplexity", "runtime_gap", "ended", "prompt_tokens_per_s", "first_token_s", "load_s", "memory_gb")
 
 # Arguments that say how a run is watched and kept, not what is learned.
 _HOUSEKEEPING = ("logging_", "save_", "eval_", "report_to", "disable_tqdm", "dataloader_", "output_dir", "run_name")
@@ -172,6 +173,7 @@ def _values(
         "meanings": [
             (metric, text) for metric, text in MEANINGS.items() if any(it.metric == metric for it in measured)
         ],
+        "machines": machines(inputs, told["evaluations"]),
         "columns": _columns(measured, shipped),
         "verdicts": verdicts(inputs, shipped),
         "forced": forced(inputs, shipped),
