@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.incidents.plant import Family, Ran, replaced, write_lines
+from tests.stages.evaluate.parity import spoilt
 from tests.tiny import tiny_model
 from tests.tiny_mixtures import tiny_mixture
 from variantforge import errors, sandbox
@@ -139,105 +140,85 @@ def wrong_base_under_an_adapter(family: Family, patch: Patch) -> None:
     patch.setattr(TrainStage, "do", train)
 
 
-def ragged(family: Family) -> None:
-    rows = [{"prompt": f"Count to {n}.", "completion": " ".join(map(str, range(1 + n % 20)))} for n in range(64)]
-    write_lines(family.folder / "rows.jsonl", rows)
+# --- what ships -------------------------------------------------------------------------------------------------------
 
 
-def modules_that_no_gradient_reaches(family: Family, patch: Patch) -> None:
-    """What a 4-bit kernel without a backward does: the layer's output is right, and nothing behind it learns."""
-    from variantforge.stages.train.training import Training
-
-    make = Training.model
-
-    def model(self: Training) -> Any:
-        made = make(self)
-        for layer in made.get_base_model().model.layers:
-            layer.mlp.down_proj.register_forward_pre_hook(lambda module, args: (args[0].detach(),))
-        return made
-
-    patch.setattr(Training, "model", model)
+def checked(family: Family, *formats: str) -> None:
+    """Parity is measured, of merged weights and of these formats."""
+    family.spec["evaluate"] = {}
+    family.spec["variants"]["one"]["quantize"] = list(formats)
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------
+def shipped_as(family: Family, patch: Patch, spoil: Callable[[Path, Path], Path]) -> None:
+    """The GGUF file is spoilt after it was made and looked at."""
+    from variantforge.stages.quantize.gguf import Gguf
+
+    checked(family, "gguf:Q8_0")
+    do = Gguf.do
+
+    def quantize(self: Gguf, context: Any) -> None:
+        do(self, context)
+        if context.step.params["type"] == "Q8_0":
+            made = context.out / "model.gguf"
+            spoil(made.rename(context.scratch / "whole.gguf"), made)
+
+    patch.setattr(Gguf, "do", quantize)
 
 
-def nan_at_step_5(family: Family, patch: Patch) -> None:
-    """One gradient overflows; the loss itself still looks as ever."""
-    from variantforge.stages.train.adapters import trainable
-    from variantforge.stages.train.trainer import Careful
-
-    step = Careful.training_step
-
-    def training_step(self: Careful, *args: Any) -> Any:
-        loss = step(self, *args)
-        if self.state.global_step == 4:
-            trainable(self.model)[0][1].grad.view(-1)[3] = float("nan")
-        return loss
-
-    patch.setattr(Careful, "training_step", training_step)
+def gguf_with_a_wrong_pre_tokenizer(family: Family, patch: Patch) -> None:
+    shipped_as(family, patch, spoilt.with_pre_tokenizer("llama-bpe"))
 
 
-def accumulation_weighs_micro_batches(family: Family, patch: Patch) -> None:
-    ragged(family)
-    from variantforge.stages.train.sft import ProvenAtFirst
-
-    step = ProvenAtFirst.training_step
-    patch.setattr(ProvenAtFirst, "training_step", lambda self, model, inputs, count=None: step(self, model, inputs))
+def control_token_typed_as_normal(family: Family, patch: Patch) -> None:
+    shipped_as(family, patch, spoilt.with_normal_token("<|im_end|>"))
 
 
-def packing_leaks(family: Family, patch: Patch) -> None:
-    """The attention is handed no borders: causal over the whole packed sequence."""
-    import torch
-    import transformers.models.llama.modeling_llama as llama
-
-    def causal(config: Any, inputs_embeds: Any, *args: Any, **kwargs: Any) -> Any:
-        length = inputs_embeds.shape[1]
-        return torch.ones(length, length, dtype=torch.bool).tril()[None, None]
-
-    family.train["args"] |= {"packing": True, "per_device_train_batch_size": 1}
-    patch.setattr(llama, "create_causal_mask", causal)
+def template_changed_in_the_gguf(family: Family, patch: Patch) -> None:
+    shipped_as(family, patch, spoilt.with_template(replaced("<|im_start|>assistant", "<|im_start|>assistant:")))
 
 
-def evaluation_rows_in_the_training_data(family: Family, patch: Patch) -> None:
-    question = "How many different ways are there to climb a staircase of twelve steps by ones and twos?"
-    write_lines(family.folder / "suite.jsonl", [{"prompt": question}])
-    family.spec["data_policy"] = {"decontaminate": {"against": ["./suite.jsonl"], "on_hit": "error"}}
-    with open(family.folder / "rows.jsonl", "a") as file:
-        for number in range(8):
-            file.write(f'{{"prompt": "{question} ({number})", "completion": "It is {200 + number}."}}\n')
+def quant_with_one_damaged_block(family: Family, patch: Patch) -> None:
+    shipped_as(family, patch, spoilt.with_damaged_block("blk.1.ffn_up.weight"))
 
 
-# --- measurements -------------------------------------------------------------------------------------------------
+def tied_head_lost(family: Family, patch: Patch) -> None:
+    """A head that was trained apart is written beside the embeddings that the config ties it to."""
+    from safetensors.torch import load_file, save_file
+
+    from variantforge.stages.merge.stage import MergeStage
+
+    checked(family)
+    do = MergeStage.do
+
+    def merge(self: MergeStage, context: Any) -> None:
+        do(self, context)
+        weights = context.out / "model" / "model.safetensors"
+        state = load_file(weights)
+        state["lm_head.weight"] = state["model.embed_tokens.weight"] * 2
+        save_file(state, weights, metadata={"format": "pt"})
+
+    patch.setattr(MergeStage, "do", merge)
 
 
-def needs_a_sandbox() -> None:
-    try:
-        sandbox.require()
-    except errors.SandboxMissing as error:
-        pytest.skip(f"{error.why}; type: {error.next}")
+def merge_onto_dequantized_weights_of_another_base(family: Family, patch: Patch) -> None:
+    from variantforge.stages.merge import stage
+
+    fold = stage.fold
+    other = rounded_to_nf4(tiny_model(family.folder / "other", seed=7))
+    patch.setattr(stage, "fold", lambda context, base, adapter, out: fold(context, other, adapter, out))
 
 
-def solves_problems(family: Family) -> None:
-    needs_a_sandbox()
-    problems = [{"id": name, "prompt": f"def {name}():\n", "tests": [f"assert {name}() == 1"]} for name in ("a", "b")]
-    write_lines(family.folder / "problems.jsonl", problems)
-    asked = {"evaluator": "code", "path": "./problems.jsonl", "mode": "completion", "max_new_tokens": 4}
-    family.spec["evaluate"] = {**family.spec.get("evaluate", {}), "python": asked}
-    family.spec["gates"] = [{"metric": "python.pass@1", "at_least": 0.0, "min_examples": 1}]
+def rounded_to_nf4(model: Path) -> Path:
+    """Its matrices as they are once they were in NF4."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+    from safetensors.torch import load_file, save_file
 
-
-def an_evaluator_that_crashes_on_one_item(family: Family, patch: Patch) -> None:
-    """Its sandbox cannot be ended at the second problem: no verdict on the program, and counted as one by most."""
-    solves_problems(family)
-    grade = sandbox.grade
-
-    def breaks_off(program: str, *args: Any) -> sandbox.Grade:
-        if program.startswith("def b"):
-            raise OSError("a killed sandbox lives on")
-        return grade(program, *args)
-
-    patch.setattr(sandbox, "grade", breaks_off)
+    state = load_file(model / "model.safetensors")
+    for name, tensor in state.items():
+        if tensor.dim() == 2:
+            state[name] = dequantize_4bit(*quantize_4bit(tensor.float(), quant_type="nf4")).to(tensor.dtype)
+    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+    return model
 
 
 # incident -> (stage that catches it, error, words in its message)
@@ -274,6 +255,12 @@ CAUGHT: dict[Callable[[Family, Patch], None], tuple[str, type[Exception], str]] 
     pad_is_eos_masked_away: ("train", errors.WrongSupervisedSpan, "tokens to learn from"),
     an_unpaired_gate: ("gate", errors.UnpairedGate, "other items were measured"),
     wrong_base_under_an_adapter: ("merge", errors.WrongBase, ""),
+    merge_onto_dequantized_weights_of_another_base: ("merge", errors.MergeError, "not do what base and adapter do"),
+    tied_head_lost: ("evaluate", errors.WeightsDamaged, "would be lost when the merged weights are loaded"),
+    gguf_with_a_wrong_pre_tokenizer: ("evaluate", errors.TokenizersDisagree, "of 5,000 texts"),
+    control_token_typed_as_normal: ("evaluate", errors.WrongTokenType, "<|im_end|>: its type is NORMAL"),
+    template_changed_in_the_gguf: ("evaluate", errors.TemplatesDisagree, "holds another chat template"),
+    quant_with_one_damaged_block: ("evaluate", errors.WeightsDamaged, "the worst is model.layers.1.mlp.up_proj"),
     an_evaluator_that_crashes_on_one_item: ("evaluate", errors.EvaluateError, "broke off at problem b"),
 }
 
@@ -299,8 +286,10 @@ def test_an_incident_is_caught_and_its_clean_twin_passes(
 
 CLEAN: dict[str, Callable[[Family], object]] = {
     "as it is": lambda family: None,
+    "in parity": lambda family: checked(family, "gguf:Q8_0"),
     "ragged": ragged,
     "packed": lambda family: family.train["args"].update(packing=True, per_device_train_batch_size=1),
+    "in eight bits": lambda family: family.spec["variants"]["one"].update(quantize=["w8a8"]),
     "sequential": lambda family: family.train["args"].update(train_sampling_strategy="sequential"),
     "problems solved": solves_problems,
     "targets by name": lambda family: family.train.update(adapter={"target_modules": ["v_proj", "q_proj"]}),
