@@ -140,6 +140,107 @@ def wrong_base_under_an_adapter(family: Family, patch: Patch) -> None:
     patch.setattr(TrainStage, "do", train)
 
 
+def ragged(family: Family) -> None:
+    rows = [{"prompt": f"Count to {n}.", "completion": " ".join(map(str, range(1 + n % 20)))} for n in range(64)]
+    write_lines(family.folder / "rows.jsonl", rows)
+
+
+def modules_that_no_gradient_reaches(family: Family, patch: Patch) -> None:
+    """What a 4-bit kernel without a backward does: the layer's output is right, and nothing behind it learns."""
+    from variantforge.stages.train.training import Training
+
+    make = Training.model
+
+    def model(self: Training) -> Any:
+        made = make(self)
+        for layer in made.get_base_model().model.layers:
+            layer.mlp.down_proj.register_forward_pre_hook(lambda module, args: (args[0].detach(),))
+        return made
+
+    patch.setattr(Training, "model", model)
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+
+def nan_at_step_5(family: Family, patch: Patch) -> None:
+    """One gradient overflows; the loss itself still looks as ever."""
+    from variantforge.stages.train.adapters import trainable
+    from variantforge.stages.train.trainer import Careful
+
+    step = Careful.training_step
+
+    def training_step(self: Careful, *args: Any) -> Any:
+        loss = step(self, *args)
+        if self.state.global_step == 4:
+            trainable(self.model)[0][1].grad.view(-1)[3] = float("nan")
+        return loss
+
+    patch.setattr(Careful, "training_step", training_step)
+
+
+def accumulation_weighs_micro_batches(family: Family, patch: Patch) -> None:
+    ragged(family)
+    from variantforge.stages.train.sft import ProvenAtFirst
+
+    step = ProvenAtFirst.training_step
+    patch.setattr(ProvenAtFirst, "training_step", lambda self, model, inputs, count=None: step(self, model, inputs))
+
+
+def packing_leaks(family: Family, patch: Patch) -> None:
+    """The attention is handed no borders: causal over the whole packed sequence."""
+    import torch
+    import transformers.models.llama.modeling_llama as llama
+
+    def causal(config: Any, inputs_embeds: Any, *args: Any, **kwargs: Any) -> Any:
+        length = inputs_embeds.shape[1]
+        return torch.ones(length, length, dtype=torch.bool).tril()[None, None]
+
+    family.train["args"] |= {"packing": True, "per_device_train_batch_size": 1}
+    patch.setattr(llama, "create_causal_mask", causal)
+
+
+def evaluation_rows_in_the_training_data(family: Family, patch: Patch) -> None:
+    question = "How many different ways are there to climb a staircase of twelve steps by ones and twos?"
+    write_lines(family.folder / "suite.jsonl", [{"prompt": question}])
+    family.spec["data_policy"] = {"decontaminate": {"against": ["./suite.jsonl"], "on_hit": "error"}}
+    with open(family.folder / "rows.jsonl", "a") as file:
+        for number in range(8):
+            file.write(f'{{"prompt": "{question} ({number})", "completion": "It is {200 + number}."}}\n')
+
+
+# --- measurements -------------------------------------------------------------------------------------------------
+
+
+def needs_a_sandbox() -> None:
+    try:
+        sandbox.require()
+    except errors.SandboxMissing as error:
+        pytest.skip(f"{error.why}; type: {error.next}")
+
+
+def solves_problems(family: Family) -> None:
+    needs_a_sandbox()
+    problems = [{"id": name, "prompt": f"def {name}():\n", "tests": [f"assert {name}() == 1"]} for name in ("a", "b")]
+    write_lines(family.folder / "problems.jsonl", problems)
+    asked = {"evaluator": "code", "path": "./problems.jsonl", "mode": "completion", "max_new_tokens": 4}
+    family.spec["evaluate"] = {**family.spec.get("evaluate", {}), "python": asked}
+    family.spec["gates"] = [{"metric": "python.pass@1", "at_least": 0.0, "min_examples": 1}]
+
+
+def an_evaluator_that_crashes_on_one_item(family: Family, patch: Patch) -> None:
+    """Its sandbox cannot be ended at the second problem: no verdict on the program, and counted as one by most."""
+    solves_problems(family)
+    grade = sandbox.grade
+
+    def breaks_off(program: str, *args: Any) -> sandbox.Grade:
+        if program.startswith("def b"):
+            raise OSError("a killed sandbox lives on")
+        return grade(program, *args)
+
+    patch.setattr(sandbox, "grade", breaks_off)
+
+
 # --- what ships -------------------------------------------------------------------------------------------------------
 
 
