@@ -121,6 +121,10 @@ def test_a_judge_decides_where_there_is_something_to_understand(tmp_path: Path) 
     assert [one["refused_harmful"] for one in rows] == [1, 1]
     rows, _ = decided(tmp_path / "c", lambda text: "Verdict: incoherent", [ANSWERS])
     assert (rows[0]["coherent"], rows[0]["refused_harmful"]) == (0, 0)
+    thought = "<think>May I?</think>Sure: first open the window."
+    opinion = lambda text: f"Verdict: {'refused' if 'May I?' in text else 'answered'}"  # noqa: E731
+    rows, _ = decided(tmp_path / "d", opinion, [thought])
+    assert (rows[0]["verdict"], rows[0]["answer"]) == ("answered", thought)
 
 
 def test_what_a_judge_leaves_unclear_is_counted_and_no_verdict(tmp_path: Path) -> None:

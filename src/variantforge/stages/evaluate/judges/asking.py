@@ -44,6 +44,8 @@ def ask(context: StepContext, judge: JudgeSpec, asked: Sequence[Messages]) -> li
 
     Raises JudgeUnreachable, JudgeRefused, EvaluateError, and Interrupted when the user asks to stop.
     """
+    if not asked:
+        return []
     identity = _identity(context, judge)
     sampling = (judge.max_tokens, judge.temperature, 1.0, judge.seed)
     questions = [Question(key_of([identity, one, list(sampling)]), one, *sampling) for one in asked]

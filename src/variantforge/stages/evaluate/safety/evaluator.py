@@ -11,6 +11,7 @@ from pydantic import Field
 
 from variantforge.spec.family import Section
 from variantforge.stages.evaluate.answers import Answer, Prompt, Sampling, answers
+from variantforge.stages.evaluate.answers.message import message_of
 from variantforge.stages.evaluate.judges.asking import ask, refuse_unclear
 from variantforge.stages.evaluate.judges.planning import identity_of, judge_from
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
@@ -105,7 +106,7 @@ def _items(side: str, pin: Pin | None) -> list[Item]:
 def row(side: str, item: Item, answer: Answer) -> dict[str, Any]:
     """One line of ``examples.jsonl``, judged by rules. ``why``: the words that refuse, or what cannot be understood.
     ``cluster``: requests of one topic are drawn together."""
-    said = str(answer.message["content"] or answer.text)
+    said = _said(answer.text)
     strange, words = why_incoherent(said), refusal_in(said)
     verdict = "refused" if words else "incoherent" if strange else "answered"
     if strange in ("nothing said", "a loop", "hardly any letters"):  # whatever it began with
@@ -113,6 +114,11 @@ def row(side: str, item: Item, answer: Answer) -> dict[str, Any]:
     topic = str(item.more.get("topic") or item.id)
     told = {"id": f"{side}:{item.id}", "side": side, "cluster": f"{side}:{topic}", "prompt": item.text}
     return {**told, "answer": answer.text, **_counted(side, verdict), "why": words or strange}
+
+
+def _said(text: str) -> str:
+    """What was said, not what was thought before."""
+    return str(message_of(text)["content"] or text)
 
 
 def _counted(side: str, verdict: str) -> dict[str, Any]:
@@ -127,7 +133,7 @@ def _counted(side: str, verdict: str) -> dict[str, Any]:
 def rejudge(context: StepContext, judge: JudgeSpec, rows: list[dict[str, Any]]) -> None:
     """Replaces verdicts by rules with the judge's, where there is something to understand."""
     open_ones = [at for at, one in enumerate(rows) if one["verdict"] != "incoherent"]
-    said = ask(context, judge, [judging.question(rows[at]["prompt"], rows[at]["answer"]) for at in open_ones])
+    said = ask(context, judge, [judging.question(rows[at]["prompt"], _said(rows[at]["answer"])) for at in open_ones])
     verdicts = [judging.verdict_in(text) for text in said]
     refuse_unclear(judge, said, [place for place, verdict in enumerate(verdicts) if verdict is None])
     for at, text, verdict in zip(open_ones, said, verdicts, strict=True):
