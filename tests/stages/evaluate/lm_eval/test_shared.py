@@ -12,7 +12,7 @@ from tests.stages.evaluate.lm_eval.suites import sentence
 from variantforge.errors import EvaluateError
 from variantforge.stages.evaluate.lm_eval.model import Loading, subject_of
 from variantforge.stages.evaluate.lm_eval.prefixes import Request
-from variantforge.stages.evaluate.lm_eval.shared import Likelihoods, narrowest_window
+from variantforge.stages.evaluate.lm_eval.shared import Likelihoods, Scored, narrowest_window
 from variantforge.step import Artifact, Step, StepContext
 
 
@@ -63,6 +63,21 @@ def test_the_order_of_requests_does_not_matter(model: Any) -> None:
     in_order = Likelihoods(model, 1024).score(asked)
     scores = Likelihoods(model, 1024).score([asked[place] for place in shuffled])
     assert_same(scores, [in_order[place] for place in shuffled])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_a_kill_left_over_is_scored_to_the_last_digit_as_it_would_have_been(model: Any, shared: bool) -> None:
+    asked, passes = requests(6), list[dict[int, Scored]]()
+    first = Likelihoods(model, 1024) if shared else alone(model)
+    first._pass_tokens = 64
+    whole = first.score(asked, passes.append)
+    assert len(passes) > 2
+    known = passes[0] | passes[2]
+    second = Likelihoods(model, 1024) if shared else alone(model)
+    second._pass_tokens = 64
+    again: list[dict[int, Scored]] = []
+    assert second.score(asked, again.append, known) == whole
+    assert again == [one for place, one in enumerate(passes) if place not in (0, 2)]
 
 
 def test_the_likeliest_continuation_is_greedy(model: Any) -> None:

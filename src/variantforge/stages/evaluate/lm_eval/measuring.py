@@ -182,7 +182,6 @@ def _facts(
             "torch": params.torch_random_seed,
             "fewshot": params.fewshot_random_seed,
         },
-        "tokens": subject.tokens_read,
         "whole_tasks": _whole(params, suite),
     }
 

@@ -6,7 +6,7 @@ Text becomes tokens as in the harness's own backend for transformers, so that sc
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,26 +139,24 @@ class Asked:
 
     def _scored(self, requests: Sequence[Request]) -> list[Scored]:
         """Those that an earlier try has scored are read back."""
-        kept = Kept(self._context.scratch)
-        open_ones = [request for request in dict.fromkeys(requests) if kept.get(request) is None]
-        if open_ones:
-            self._score(open_ones, kept, len(requests) - len(open_ones), len(requests))
-        found = [kept.get(request) for request in requests]
-        return [one for one in found if one is not None]
+        kept, asked = Kept(self._context.scratch), list(dict.fromkeys(requests))
+        known = {place: one for place, request in enumerate(asked) if (one := kept.get(request)) is not None}
+        scores = list(known.values()) if len(known) == len(asked) else self._score(asked, kept, known)
+        found = dict(zip(asked, scores, strict=True))
+        return [found[request] for request in requests]
 
-    def _score(self, requests: Sequence[Request], kept: Kept, done: int, total: int) -> None:
-        likelihoods = Likelihoods(self._loading.model(), self.max_length, self._context.note)
+    def _score(self, asked: Sequence[Request], kept: Kept, known: Mapping[int, Scored]) -> list[Scored]:
+        likelihoods, done = Likelihoods(self._loading.model(), self.max_length, self._context.note), set(known)
 
         def answered(scores: dict[int, Scored]) -> None:
-            nonlocal done
-            kept.add({requests[place]: one for place, one in scores.items()})
-            done += len(scores)
-            self._context.progress(done, total, "request")
+            kept.add({asked[place]: one for place, one in scores.items()})
+            done.update(scores)
+            self._context.progress(len(done), len(asked), "request")
             if self._context.stopping():
                 raise Interrupted("stopped while measuring", next="run the same command to go on")
 
         try:
-            likelihoods.score(requests, answered)
+            return likelihoods.score(asked, answered, known)
         except ValueError as error:
             raise EvaluateError("a request does not fit into the model", why=str(error)) from error
         finally:

@@ -8,9 +8,10 @@ carried along, a window that is shorter than the requests, positions that are no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from variantforge.errors import EvaluateError
@@ -53,16 +54,23 @@ class Likelihoods:
         self._most_rows = max(1, _LOGITS_BYTES // (4 * vocab_size(model)))
         self._shares: bool | None = None
         self._told = False
+        self._known: Mapping[int, Scored] = {}
 
-    def score(self, requests: Sequence[Request], answered: Answered = lambda scored: None) -> list[Scored]:
+    def score(
+        self,
+        requests: Sequence[Request],
+        answered: Answered = lambda scored: None,
+        known: Mapping[int, Scored] = MappingProxyType({}),
+    ) -> list[Scored]:
         """In the order of the requests; ``answered`` hears place -> score after every pass.
 
-        Raises EvaluateError when a log-likelihood is not finite.
+        Passes are laid out from all requests, and those of which all scores are ``known`` left out: so what a kill left
+        over is scored as it would have been. Raises EvaluateError when a log-likelihood is not finite.
         """
         import torch
 
         fit = [fitted(request, self.max_length) for request in requests]
-        found: dict[int, Scored] = {}
+        found, self._known = dict(known), known
         with torch.inference_mode():
             for scores in self._passes(fit):
                 for place, scored in scores.items():
@@ -76,11 +84,16 @@ class Likelihoods:
             return
         laid = runs(trees(requests))
         if not self._can_share(laid):
-            yield from self._alone(requests)
+            yield from self._alone(dict(enumerate(requests)))
             return
-        long = [tree.asked[0][0] for run in laid for tree in run.trees if self._is_long(run, tree)]
-        for scores in self._alone([requests[place] for place in long]):
-            yield {long[at]: one for at, one in scores.items()}
+        yield from self._alone(
+            {
+                tree.asked[0][0]: requests[tree.asked[0][0]]
+                for run in laid
+                for tree in run.trees
+                if self._is_long(run, tree)
+            }
+        )
         for run in laid:
             yield from self._shared(Run(run.stem, [tree for tree in run.trees if not self._is_long(run, tree)]))
 
@@ -93,10 +106,13 @@ class Likelihoods:
     def _shared(self, run: Run) -> Iterator[dict[int, Scored]]:
         from transformers import DynamicCache
 
-        cache = DynamicCache() if run.stem else None
+        packs = [
+            pack for pack in self._packs(run) if not self._is_known(at for tree in pack for at, _, _ in tree.asked)
+        ]
+        cache = DynamicCache() if run.stem and packs else None
         if cache is not None:
             self._read([list(run.stem)], past_key_values=cache, use_cache=True, keep=[])
-        for pack in self._packs(run):
+        for pack in packs:
             row = _laid_out(pack, len(run.stem))
             mask = _mask(row, len(run.stem), self.model.dtype, self._device)
             positions = _row(row.positions, self._device)
@@ -105,6 +121,9 @@ class Likelihoods:
             if cache is not None:
                 cache.crop(-len(row.ids))
             yield _of_trees(pack, row, Found(logits))
+
+    def _is_known(self, places: Iterable[int]) -> bool:
+        return all(place in self._known for place in places)
 
     def _packs(self, run: Run) -> Iterator[list[Tree]]:
         """Trees that one pass takes: as many as fit, but at least one."""
@@ -132,14 +151,16 @@ class Likelihoods:
 
     # --- one by one ---------------------------------------------------------------------------------------------
 
-    def _alone(self, requests: Sequence[Request]) -> Iterator[dict[int, Scored]]:
+    def _alone(self, requests: Mapping[int, Request]) -> Iterator[dict[int, Scored]]:
         """Every context with every continuation, those of like length together; equal inputs once."""
         import torch
 
         inputs: dict[tuple[int, ...], list[int]] = {}
-        for place, request in enumerate(requests):
+        for place, request in requests.items():
             inputs.setdefault((request.context + request.continuation)[:-1], []).append(place)
         for batch in self._batches(sorted(inputs, key=lambda ids: (-len(ids), ids)), inputs, requests):
+            if self._is_known(place for ids in batch for place in inputs[ids]):
+                continue
             longest = len(batch[0])
             ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in batch], device=self._device)
             mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=self._device)
@@ -162,8 +183,8 @@ class Likelihoods:
     def _batches(
         self,
         ordered: Sequence[tuple[int, ...]],
-        inputs: dict[tuple[int, ...], list[int]],
-        requests: Sequence[Request],
+        inputs: Mapping[tuple[int, ...], list[int]],
+        requests: Mapping[int, Request],
     ) -> Iterator[list[tuple[int, ...]]]:
         batch: list[tuple[int, ...]] = []
         rows = 0
@@ -206,18 +227,21 @@ class Likelihoods:
 
         run = min(laid, key=lambda run: (not run.stem, not _is_shared(run.trees), run.trees[0].size))
         few = Run(run.stem, [_with_few(tree) for tree in sorted(run.trees, key=lambda tree: tree.size)[:2]])
-        asked = [(place, Request(tree.trunk, told)) for tree in few.trees for place, _, told in tree.asked]
+        asked = {place: Request(tree.trunk, told) for tree in few.trees for place, _, told in tree.asked}
+        known, self._known = self._known, {}
         try:
             together = {place: one for scores in self._shared(few) for place, one in scores.items()}
+            alone = {place: one for scores in self._alone(asked) for place, one in scores.items()}
         except torch.OutOfMemoryError:
             raise
         except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError):
             return False
-        alone = {at: one for scores in self._alone([told for _, told in asked]) for at, one in scores.items()}
+        finally:
+            self._known = known
         close = _CLOSE.get(str(self.model.dtype).removeprefix("torch."), _CLOSE_ENOUGH)
         return all(
-            abs(together[place].logprob - alone[at].logprob) <= close * len(told.continuation)
-            for at, (place, told) in enumerate(asked)
+            abs(together[place].logprob - alone[place].logprob) <= close * len(told.continuation)
+            for place, told in asked.items()
         )
 
 
