@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,3 +61,9 @@ def test_a_context_with_very_many_continuations_becomes_several_trees() -> None:
 def test_what_does_not_fit_is_cut_on_the_left_and_the_last_token_is_not_read() -> None:
     assert fitted(Request((1, 2, 3, 4), (5, 6)), 4) == Request((2, 3, 4), (5, 6))
     assert fitted(Request((1, 2), (5, 6)), 4) == Request((1, 2), (5, 6))
+
+
+@pytest.mark.parametrize("request_", [Request((1,), ()), Request((), (1,)), Request((1,), (2, 3, 4))])
+def test_a_request_that_cannot_be_asked_is_none(request_: Request) -> None:
+    with pytest.raises(ValueError, match="a continuation"):
+        fitted(request_, 2)

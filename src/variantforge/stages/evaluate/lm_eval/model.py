@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ class Loading:
     dtype: str
     max_length: int | None = None
     seed: int = 0
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def subject_of(context: StepContext, loading: Loading) -> Any:

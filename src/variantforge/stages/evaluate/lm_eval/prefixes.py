@@ -50,8 +50,10 @@ class Run:
 
 def fitted(request: Request, max_length: int) -> Request:
     """The request without what is too far left for a model that reads ``max_length`` tokens: its last token is scored,
-    but not read. Raises ValueError when the continuation alone is longer."""
+    but not read. Raises ValueError when the continuation alone is longer, or a part is empty."""
     context, continuation = request
+    if not context or not continuation:
+        raise ValueError("a continuation without a token, or nothing that stands before it")
     if len(continuation) > max_length:
         raise ValueError(f"a continuation of {len(continuation)} tokens for a model that reads {max_length}")
     return Request(context[-(max_length + 1 - len(continuation)) :], continuation)
