@@ -3,12 +3,14 @@
     LLAMA_CPP_DIR=... python -m benchmarks.gguf_agreement [--models llama qwen3 qwen3_moe] [--types Q4_K_M IQ2_M ...]
 
 Random models of two layers with rows of 256, and the importance matrix of each over a text of ours; types that read
-one are made with it, the others without. Target: equal bytes throughout. Run from the repository's root.
+one are made with it, the others without. What was found earlier of other models and types stays in the results.
+Target: equal bytes throughout. Run from the repository's root.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -51,10 +53,10 @@ def main() -> int:
     if program is None:
         print("llama-quantize was not found: build llama.cpp and set LLAMA_CPP_DIR to it", file=sys.stderr)
         return 1
-    found = {}
+    found: dict[str, Any] = json.loads(RESULTS.read_text())["models"] if RESULTS.exists() else {}
     for name in asked.models:
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = compared(program, name, Path(folder), asked.types)
+            found[name] = {**found.get(name, {}), **compared(program, name, Path(folder), asked.types)}
             write_json(RESULTS, {"machine": machine(), "models": found})
     same = [one["same_bytes"] for table in found.values() for one in table.values()]
     print(f"{sum(same)} of {len(same)} files have the same bytes")

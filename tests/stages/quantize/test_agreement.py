@@ -17,6 +17,7 @@ from variantforge.stages.quantize.gguf_mix import choose_types, in_llama_order, 
 from variantforge.stages.quantize.gguf_types import FILE_TYPES, Tensor
 from variantforge.stages.quantize.gguf_write import quantize_file
 from variantforge.stages.quantize.imatrix import FILE, read_imatrix, write_imatrix
+from variantforge.stages.quantize.llama_cpp import find_quantize
 
 GOLDEN = Path(__file__).parent / "golden" / "llama_quantize"
 Make = Callable[[Path, Path, str, Path | None], bool]
@@ -131,6 +132,19 @@ def test_llama_quantize_makes_the_golden_bytes(
     llama_quantize: Make, golden: Callable[[Path, str], None], tmp_path: Path
 ) -> None:
     golden(GOLDEN / "bytes.json", json.dumps(digests(llama_quantize, tmp_path), indent=1) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["llama", "qwen3", "qwen3_moe"])
+def test_a_model_weighed_by_its_own_activations_is_the_same_file_both_ways(model: str, tmp_path: Path) -> None:
+    """Some types; ``benchmarks/gguf_agreement.py`` compares them all."""
+    from benchmarks.gguf_agreement import compared
+
+    program = find_quantize()
+    if program is None:
+        pytest.skip("needs llama-quantize: build llama.cpp and set LLAMA_CPP_DIR to it, or put the program on PATH")
+    found = compared(program, model, tmp_path, ["Q4_K_M", "Q2_K", "Q5_0", "IQ4_XS", "IQ3_XS"])
+    assert {type: one["same_bytes"] for type, one in found.items()} == dict.fromkeys(found, True)
 
 
 def test_the_types_that_need_an_importance_matrix_are_those_that_llama_cpp_refuses_without() -> None:

@@ -101,7 +101,11 @@ def test_an_unknown_tensor_name_is_an_evaluation_error() -> None:
 
 @pytest.mark.parametrize(
     ("type", "worst"),
-    [("Q8_0", 0.0006), ("Q6_K", 0.0022), ("Q5_K_M", 0.004), ("Q4_K_M", 0.008), ("Q3_K_M", 0.017), ("Q2_K", 0.03)],
+    [
+        *(("Q8_0", 0.0006), ("Q6_K", 0.0022), ("Q5_K_M", 0.004), ("Q4_K_M", 0.008), ("Q3_K_M", 0.017), ("Q2_K", 0.03)),
+        *(("Q5_1", 0.0025), ("Q5_0", 0.0035), ("Q4_1", 0.006), ("Q4_0", 0.008), ("IQ4_NL", 0.008), ("IQ4_XS", 0.008)),
+        *(("IQ3_S", 0.03), ("TQ2_0", 0.05), ("TQ1_0", 0.05)),
+    ],
 )
 def test_each_type_keeps_weights_within_its_step(type: str, worst: float, tmp_path: Path) -> None:
     from tests.stages.quantize.synthetic import Synthetic

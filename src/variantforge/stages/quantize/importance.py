@@ -43,7 +43,7 @@ def compute_importance(context: StepContext, source: GgufFile) -> None:
     model = load_model(context.inputs["model"].path / "model", dtype=dtype, device=str(target))
     sums = importance_of(model, source, _watched(context))
     tokens = context.inputs[CALIBRATION].facts["tokens"]
-    entries = {name: one.entry() for name, one in sums.items()}
+    entries = {name: one.entry() for name, one in sums.items() if any(one.counts)}
     chunks = max(1, tokens // CHUNK_TOKENS)
     write_imatrix(context.out / FILE, Imatrix(entries, (CALIBRATION,), chunks))
     _tell_gaps(context, source, entries)
