@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 
 from variantforge.report import Report
-from variantforge.report.page import MOST_ROWS, fact, page, signed, when
+from variantforge.report.page import MOST_ROWS, fact, page, short, signed, when
 
 DIGEST = re.compile(r"(style|script)-src '(sha256-[^']+)'")
 
@@ -53,6 +53,7 @@ def test_what_the_family_file_does_not_ask_for_is_not_called_missing(told: Repor
 
 def test_figures_read_as_people_write_them() -> None:
     assert (signed(0.5), signed(-0.02), signed(0.0)) == ("+0.5", "−0.02", "+0")
+    assert [short(it) for it in (-0.0, -0.12345, 12345.6)] == ["0", "−0.123", "12,346"]
     assert when(0) == "1970-01-01 00:00 UTC"
     assert [fact(it) for it in (12345, 0.123456, "x", True, None, {"b": 1, "a": "ü"})] == [
         *("12,345", "0.1235", "x", "True", "None", '{"a": "ü", "b": 1}'),

@@ -130,7 +130,9 @@ def _gain(shelf: Shelf, name: str, ours: Artifact, theirs: Artifact) -> tuple[Es
         return None, "other tokens were measured"
     try:
         return Estimate(*gain(metric, shelf.examples(ours), shelf.examples(theirs))), ""
-    except (NothingToCount, ValueError, KeyError):
+    except (NothingToCount, KeyError):
+        return None, "one of them does not keep what it sums"
+    except ValueError:
         return None, "other examples were measured"
 
 

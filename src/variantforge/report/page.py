@@ -86,7 +86,7 @@ def _environment() -> Environment:
         "figure": lambda value: figure(value).replace("-", "−"),
         "size": size,
         "signed": signed,
-        "short": lambda value: f"{value + 0.0:.3g}".replace("-", "−"),
+        "short": short,
         "percent": lambda value: f"{100 * value:.3g} %",
         "when": when,
         "fact": fact,
@@ -136,7 +136,12 @@ def _scales(report: Report) -> dict[tuple[str, str], Scale]:
 
 def signed(value: float) -> str:
     """``+0.31``, ``−0.02``: a gain."""
-    return f"{'+' if value >= 0 else '−'}{abs(value):.3g}"
+    return f"{'+' if value >= 0 else '−'}{short(abs(value))}"
+
+
+def short(value: float) -> str:
+    """Three digits that matter: a bound, which nobody reads as closely as the figure."""
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value + 0.0:.3g}").replace("-", "−")
 
 
 def when(seconds: float) -> str:
