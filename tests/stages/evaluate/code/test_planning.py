@@ -22,13 +22,14 @@ def planned(tmp_path: Path, tiny_llama: Path) -> Any:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
     (tmp_path / "mine.jsonl").write_text(json.dumps(ADD) + "\n")
 
-    def plan(**params: Any) -> Plan:
+    def plan(policy: dict[str, Any] | None = None, **params: Any) -> Plan:
         family = {
             "family": "codes",
             "base": {"model": str(tiny_llama), "license": "apache-2.0"},
             "datasets": {"rows": {"path": "./rows.jsonl", "license": "mit"}},
             "variants": {"one": {"kind": "code", "data": {"mix": {"rows": 1.0}}, "quantize": ["nf4"]}},
             "evaluate": {"python": {"evaluator": "code", **params}},
+            "data_policy": policy or {},
             "publish": {"path": "./published"},
         }
         file = tmp_path / "family.yaml"
@@ -82,6 +83,17 @@ def test_what_changes_an_answer_or_a_verdict_is_in_the_key_and_nothing_else(plan
     assert key(path="./other.jsonl") == plain  # a name is no content
     (tmp_path / "mine.jsonl").write_text(json.dumps({**ADD, "task_id": "plus"}) + "\n")
     assert key() != plain
+
+
+def test_training_data_is_kept_clean_of_its_files_and_of_nothing_else(planned: Any) -> None:
+    """Another temperature asks the same problems: nothing is trained again for it."""
+
+    def mix(**params: Any) -> Step:
+        plan = planned({"decontaminate": {}}, tasks=["humaneval"], path="./mine.jsonl", **params)
+        return next(plan.steps[key] for place, key in plan.places.items() if place.name == "mix")
+
+    assert len(mix().pins) == 2
+    assert mix(temperature=0.5, limit=3).key == mix().key
 
 
 @pytest.mark.parametrize(

@@ -72,5 +72,19 @@ def test_a_peak_that_was_forgotten_is_counted_anew() -> None:
     held[::4096] = b"x" * len(held[::4096])
     high = resident_peak()
     del held
-    forget_peak()
-    assert resident_peak() < high - 100_000_000
+    assert forget_peak()
+    now = resident_peak()
+    assert high
+    assert now
+    assert now < high - 100_000_000
+
+
+def test_memory_that_no_system_tells_of_is_left_out(
+    tmp_path: Path, base: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from variantforge.stages.evaluate.speed import folder
+
+    monkeypatch.setattr(folder, "forget_peak", lambda: False)
+    told = measure(tmp_path, base, prompt_tokens=8, new_tokens=2, repeats=1)
+    assert set(told.facts["metrics"]) == METRICS - {"memory_gb"}
+    assert resident_peak("no process") is None

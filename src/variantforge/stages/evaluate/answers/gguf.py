@@ -1,9 +1,9 @@
 """Answers of a GGUF file, by llama.cpp's own server with the template that the file carries.
 
 The prompt is rendered by the server (``/apply-template``) and answered as plain text (``/completion``): what chat
-completions do, without a parser between the model and its words. One answer at a time: on a CPU several side by side
-cost as much, and their last digits hang on what happens to run beside them; no cache of earlier prompts for the same
-reason. So equal files give equal answers.
+completions do, without a parser between the model and its words. One answer at a time: several side by side would be
+faster, but their last digits hang on what happens to run beside them; no cache of earlier prompts for the same reason.
+So equal files give equal answers.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Folder:
 
         self.version = f"transformers {transformers.__version__}"
         self._tokenizer, where = load_tokenizer(folder), device()
-        forget_peak()
+        self._counted = forget_peak()
         began = time.perf_counter()
         with quiet():
             self._model = load_model(folder, dtype=dtype, device=str(where))
@@ -50,11 +50,11 @@ class Folder:
             )
         return Run(prompt_tokens, len(ticks), ticks[0] - began, ticks[-1] - ticks[0])
 
-    def peak_bytes(self) -> int:
+    def peak_bytes(self) -> int | None:
         import torch
 
         if self._model.device.type == "cpu":
-            return resident_peak()
+            return resident_peak() if self._counted else None
         return int(torch.accelerator.max_memory_allocated())
 
     def _now(self) -> float:

@@ -47,7 +47,7 @@ class Gguf:
         told = self._post("/completion", asked)["timings"]
         return Run(told["prompt_n"], told["predicted_n"], told["prompt_ms"] / 1000, told["predicted_ms"] / 1000)
 
-    def peak_bytes(self) -> int:
+    def peak_bytes(self) -> int | None:
         return resident_peak(self._process.pid)
 
     def _post(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:

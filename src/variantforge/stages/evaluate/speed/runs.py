@@ -45,8 +45,9 @@ class Runtime(Protocol):
     def run(self, prompt_tokens: int, tokens: int) -> Run:
         """One prompt, and exactly so many tokens after it, whatever they are. Raises EvaluateError."""
 
-    def peak_bytes(self) -> int:
-        """The most memory that it has held so far: the accelerator's where there is one, else the process's."""
+    def peak_bytes(self) -> int | None:
+        """The most memory that it has held so far: the accelerator's where there is one, else the process's. None where
+        the system does not tell."""
 
 
 def words(count: int) -> str:
@@ -60,15 +61,22 @@ def machine() -> dict[str, Any]:
     return told | ({"accelerator": name} if (name := _accelerator()) else {})
 
 
-def resident_peak(pid: int | str = "self") -> int:
+def resident_peak(pid: int | str = "self") -> int | None:
     """The most memory that a process has held, in bytes, since it began or ``forget_peak`` was called."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # no Linux
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
-def forget_peak() -> None:
-    """From here on this process's peak is counted anew (man 5 proc, clear_refs)."""
-    Path("/proc/self/clear_refs").write_text("5")
+def forget_peak() -> bool:
+    """From here on this process's peak is counted anew (man 5 proc, clear_refs); whether the system let us."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def _processor() -> str:
