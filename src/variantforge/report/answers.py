@@ -9,7 +9,7 @@ from variantforge.report.document import Answer, Asked, SideBySide
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.evaluate.metric import BASE, MERGED
-from variantforge.stages.evaluate.stage import metric_of, subjects
+from variantforge.stages.evaluate.stage import subjects
 from variantforge.step import Artifact
 
 MOST_ITEMS, MOST_SUBJECTS = 6, 4
@@ -72,8 +72,8 @@ def _columns(shelf: Shelf, variant: str, title: str, answered: Sequence[str]) ->
 
 def columns_of(shelf: Shelf, artifact: Artifact) -> list[str]:
     """The columns of its rows that metrics sum."""
-    method = shelf.plan.steps[artifact.key].method
-    return [metric_of(method, artifact, name).total for name in (shelf.facts(artifact) or {}).get("metrics", {})]
+    metrics = (shelf.metric(artifact, name) for name in (shelf.facts(artifact) or {}).get("metrics", {}))
+    return [metric.total for metric in metrics if metric]
 
 
 def marks_of(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from variantforge.report.document import Estimate
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.evaluate.metric import BASE, MERGED
-from variantforge.stages.evaluate.stage import metric_of, subjects
+from variantforge.stages.evaluate.stage import subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, gain
 from variantforge.step import Artifact
 
@@ -120,9 +120,9 @@ def _metrics(shelf: Shelf, title: str, ours: Artifact, theirs: Artifact) -> Iter
 
 
 def _gain(shelf: Shelf, name: str, ours: Artifact, theirs: Artifact) -> tuple[Estimate | None, str]:
-    metric = metric_of(shelf.plan.steps[ours.key].method, ours, name)
+    metric = shelf.metric(ours, name)
     here, there = shelf.facts(ours) or {}, shelf.facts(theirs) or {}
-    if metric.better is None:
+    if metric is None or metric.better is None:
         return None, "it has no better side"
     if ours.key == theirs.key:
         return None, "it is one measurement"

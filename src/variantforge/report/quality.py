@@ -10,7 +10,7 @@ from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.metric import BASE, MERGED
-from variantforge.stages.evaluate.stage import metric_of, subjects
+from variantforge.stages.evaluate.stage import subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, gain
 from variantforge.step import Artifact
 
@@ -70,9 +70,9 @@ def _gains(shelf: Shelf, subject: str, made: Mapping[str, Artifact], metric: str
 
 def paired(shelf: Shelf, name: str, artifact: Artifact, other: Artifact) -> Estimate | None:
     """The gain in a metric over ``other`` on the same examples; None when there is no such thing."""
-    metric = metric_of(shelf.plan.steps[artifact.key].method, artifact, name)
+    metric = shelf.metric(artifact, name)
     ours, theirs = shelf.facts(artifact) or {}, shelf.facts(other) or {}
-    if metric.better is None or name not in theirs.get("metrics", {}):
+    if metric is None or metric.better is None or name not in theirs.get("metrics", {}):
         return None
     if ours.get("tokens_sha256") != theirs.get("tokens_sha256"):
         return None

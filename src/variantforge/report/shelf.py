@@ -13,7 +13,8 @@ from variantforge.plan.explain import Blocked, Decision, Reuse, explain
 from variantforge.plan.plan import Plan
 from variantforge.report.document import Missing
 from variantforge.stages import Place
-from variantforge.stages.evaluate.stage import EXAMPLES_FILE
+from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.stage import EXAMPLES_FILE, metric_of
 from variantforge.step import FACTS, Artifact
 from variantforge.store.artifacts import Store
 from variantforge.store.journal import Journal
@@ -88,6 +89,13 @@ class Shelf:
 
     def examples(self, artifact: Artifact) -> list[dict[str, Any]]:
         return self.rows(artifact, EXAMPLES_FILE)
+
+    def metric(self, artifact: Artifact, name: str) -> Metric | None:
+        """How a metric of an evaluation is summed; None of one that this version no longer knows."""
+        try:
+            return metric_of(self.plan.steps[artifact.key].method, artifact, name)
+        except StopIteration:
+            return None
 
     def manifest(self, artifact: Artifact) -> Manifest | None:
         try:
