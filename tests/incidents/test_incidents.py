@@ -7,6 +7,7 @@ The table is the one of docs/reliability.md; a test keeps the two equal.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -138,6 +139,22 @@ def wrong_base_under_an_adapter(family: Family, patch: Patch) -> None:
         shutil.copy(other / "model.safetensors", context.inputs["base"].path / "model" / "model.safetensors")
 
     patch.setattr(TrainStage, "do", train)
+
+
+def leftover_quantization_config(family: Family, patch: Patch) -> None:
+    """The merge leaves the block of the base that it was trained over, and the weights are whole."""
+    from variantforge.stages.merge.stage import MergeStage
+
+    family.spec["variants"]["one"]["quantize"] = ["w8a8"]
+    do = MergeStage.do
+
+    def merge(self: MergeStage, context: Any) -> None:
+        do(self, context)
+        path = context.out / "model" / "config.json"
+        left = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "quantization_config": left}))
+
+    patch.setattr(MergeStage, "do", merge)
 
 
 def ragged(family: Family) -> None:
@@ -356,6 +373,7 @@ CAUGHT: dict[Callable[[Family, Patch], None], tuple[str, type[Exception], str]] 
     pad_is_eos_masked_away: ("train", errors.WrongSupervisedSpan, "tokens to learn from"),
     an_unpaired_gate: ("gate", errors.UnpairedGate, "other items were measured"),
     wrong_base_under_an_adapter: ("merge", errors.WrongBase, ""),
+    leftover_quantization_config: ("quantize", errors.WrongQuantizationConfig, "holds a quantization_config"),
     merge_onto_dequantized_weights_of_another_base: ("merge", errors.MergeError, "not do what base and adapter do"),
     tied_head_lost: ("evaluate", errors.WeightsDamaged, "would be lost when the merged weights are loaded"),
     gguf_with_a_wrong_pre_tokenizer: ("evaluate", errors.TokenizersDisagree, "of 5,000 texts"),
