@@ -143,7 +143,7 @@ def _node(node: Node, box: Box) -> Markup:
 def _pill(node: Node, box: Box) -> Markup:
     shape = titled("rect", f"{node.name}: {node.state}", x=box.x, y=box.y, width=box.width, height=box.height, rx=13)
     sign = SIGNS.get(node.state, "")
-    words = f"{sign} {_short(node.name.removeprefix('gguf:'), 13)}".strip()
+    words = f"{sign} {_short(node.name.removeprefix('gguf:').replace('gguf_lora:', 'LoRA '), 13)}".strip()
     name = text(box.x + box.width / 2, box.y + 17, words)
     return group([shape, name], class_=f"pill v-{node.state.replace(' ', '-')}")
 
