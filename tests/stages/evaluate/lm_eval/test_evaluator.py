@@ -45,6 +45,7 @@ def test_what_the_scores_hang_on_stands_beside_them(tmp_path: Path, base: Artifa
     assert found.facts["whole_tasks"] == []
 
 
+@pytest.mark.slow
 def test_worked_examples_are_another_question_of_the_same_items(tmp_path: Path, base: Artifact) -> None:
     entry = write_task(tmp_path, **CHOICES, num_fewshot=None)
     plain = measured(tmp_path, base, tasks=[entry])
@@ -93,6 +94,7 @@ def test_answers_are_written_filtered_and_kept(tmp_path: Path, base: Artifact) -
     assert all("mine.exact_match.whole" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_several_tasks_are_asked_together(tmp_path: Path, base: Artifact) -> None:
     tasks = [write_task(tmp_path, "one", docs(4), **CHOICES), write_task(tmp_path, "two", docs(3, seed=2), **WRITTEN)]
     found = measured(tmp_path, base, tasks=tasks)
@@ -128,6 +130,7 @@ def test_answers_of_a_gguf_file_are_llama_cpps(tmp_path: Path, merged: Artifact,
 # --- a try after a kill -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_stopped_measurement_goes_on_where_it_was(tmp_path: Path, base: Artifact) -> None:
     entry = write_task(tmp_path, items=docs(40), **CHOICES)
     asked: list[bool] = []

@@ -26,6 +26,7 @@ def entry(tmp_path: Path) -> str:
     return write_task(tmp_path, dataset_path="acme/items", dataset_kwargs=None, **CHOICES)
 
 
+@pytest.mark.slow
 def test_the_commit_that_was_planned_is_asked_whatever_came_after(
     online: LocalHub,  # noqa: F811
     tmp_path: Path,

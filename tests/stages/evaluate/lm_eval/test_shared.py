@@ -143,7 +143,7 @@ def test_questions_that_share_nothing_are_read_alone_too_by_such_a_model(tmp_pat
 
 def test_long_texts_that_share_nothing_are_read_without_a_mask(model: Any) -> None:
     rng = random.Random(9)
-    texts = [Request((1,), tuple(rng.randrange(2, 1000) for _ in range(length))) for length in (700, 900, 20)]
+    texts = [Request((1,), tuple(rng.randrange(2, 1000) for _ in range(length))) for length in (530, 600, 20)]
     texts[1] = Request((2,), texts[1].continuation)
     asked = [*texts, *requests(3)]
     assert_same(Likelihoods(model, 1024).score(asked), alone(model).score(asked), close=1e-3)
