@@ -37,6 +37,7 @@ def facts(store: Path, stage: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_three_bit_type_and_an_adapters_file_are_made_measured_and_published(tmp_path: Path) -> None:
     tiny_model(tmp_path / "base", hidden=256)
     write_rows(tmp_path / "rows.jsonl", 40)
