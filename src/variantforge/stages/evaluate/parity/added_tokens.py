@@ -18,22 +18,25 @@ _TEXT = {"CONTROL", "USER_DEFINED", "UNKNOWN"}  # the converter makes control to
 
 
 def check_added_tokens(tokenizer: Any, file: GgufFile, llama: Llama) -> list[dict[str, Any]]:
-    """Rows with ``added`` and ``whole``. Raises WrongTokenType with the tokens that are none."""
+    """Rows with ``added`` and ``whole``. Raises WrongTokenType with the control tokens that are none.
+
+    Added tokens that are text are counted only: converters write those with white space in a way of their own.
+    """
     added = dict(sorted(tokenizer.added_tokens_decoder.items()))
     names, types = file.get("tokenizer.ggml.tokens", []), file.get("tokenizer.ggml.token_type", [])
     encoded = llama.tokenize([token.content for token in added.values()])
-    wrong = [
-        why
+    complaints = {
+        id: why
         for (id, token), ids in zip(added.items(), encoded, strict=True)
         if (why := _complaint(id, token, ids, names, types))
-    ]
-    if wrong:
+    }
+    if wrong := [why for id, why in complaints.items() if added[id].special]:
         raise WrongTokenType(
-            f"{file.path.name}: {len(wrong)} of {len(added)} added tokens are not what the tokenizer says",
+            f"{file.path.name}: {len(wrong)} of {len(added)} added tokens are not the control tokens they should be",
             why="\n".join(wrong[:5]) + (f"\nand {len(wrong) - 5} more" if len(wrong) > 5 else ""),
             next="make the file with a converter that knows this tokenizer, and quantize again",
         )
-    return [{"id": f"token:{id}", "added": 1, "whole": 1} for id in added]
+    return [{"id": f"token:{id}", "added": 1, "whole": int(id not in complaints)} for id in added]
 
 
 def _complaint(id: int, token: Any, ids: Sequence[int], names: Sequence[str], types: Sequence[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from variantforge.stages.quantize.gptq import python_that_reads
 from variantforge.stages.quantize.read import dequantized_state
 
 if TYPE_CHECKING:
+    import torch
+
     from variantforge.stages.evaluate.likelihood import Score
 
 _RELOADED = 4  # prompts that the fresh process is asked about
@@ -69,8 +71,7 @@ def check_gguf(subject: Subject) -> Measured:
     weights.check_head(file, reference.config)
     state = dequantized_state(subject.gguf, reference.config)
     facts |= weights.check_weights(file, state, reference)
-    model = deepcopy(reference)
-    model.load_state_dict(state)
+    model = _with_weights(reference, state)
     del state
     chosen = sampled(examples, subject.params.runtime_positions)
     keep = {place: sorted({*chosen.get(place, ()), *last}) for place, last in _last(examples).items()}
@@ -119,6 +120,17 @@ def _turns(subject: Subject, tokenizer: Any) -> Rows:
 def _reference(subject: Subject) -> Any:
     assert subject.reference is not None
     return subject.load(subject.reference)
+
+
+def _with_weights(model: Any, state: Mapping[str, torch.Tensor]) -> Any:
+    """A model like ``model`` that holds the tensors of ``state`` themselves: no third copy of the weights."""
+    from torch.nn import Parameter
+
+    held = {
+        id(old): Parameter(state[name].to(old.device, old.dtype), requires_grad=False)
+        for name, old in model.named_parameters()
+    }
+    return deepcopy(model, held)
 
 
 def _divergence(subject: Subject, scores: Sequence[Score]) -> Rows:
