@@ -4,7 +4,8 @@
 
 A random Llama, saved in shards of 50 MB, is converted and quantized, each step in a process of its own. Told is the
 peak of what the processes of a step hold of their own (RssAnon); pages of files that are mapped are the system's to
-take back. Target: not more than two shards above what python and the libraries take. Run from the repository's root.
+take back. What python and the libraries take in a step is told by a model of next to nothing (--layers 1 --hidden 64).
+Target: not more than two shards above that. Run from the repository's root.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), asked.layers, asked.hidden)
-    write_json(RESULTS, result)
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    write_json(RESULTS, {**found, f"{asked.layers} layers of {asked.hidden}": result})
     print(json.dumps(result, indent=1))
     return 0
 
