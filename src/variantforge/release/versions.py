@@ -13,6 +13,7 @@ from variantforge.release.record import Channel, Trailer, branch_of
 _HISTORY = 1000  # commits of the index repo that are looked through
 _PARTS = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z_.-]+))?")
 
+
 def is_newer(version: str, other: str) -> bool:
     return version_order(version) > version_order(other)
 
