@@ -22,6 +22,7 @@ from variantforge.stages.quantize.gguf import FILE, SOURCE
 from variantforge.stages.quantize.gguf_file import GgufFile
 from variantforge.stages.quantize.gguf_source import view_of
 from variantforge.stages.quantize.llama_cpp import LORA_CONVERTER, lora_converter, run_tool
+from variantforge.stages.quantize.machine import Answer, Machine, rests_on
 from variantforge.stages.quantize.quantizer import quantize_step
 from variantforge.stages.rows import TRAIN, as_chat, read_rows
 from variantforge.stages.stage import Desk, Place
@@ -38,6 +39,10 @@ _CLOSE, _FAR = 0.05, 0.3
 
 class GgufLora:
     types = ("F16", "BF16", "Q8_0", "F32")
+
+    def answer(self, machine: Machine) -> Answer:
+        return rests_on(machine, "libgguf", "gguf")
+
     is_model = False
 
     def lacks(self, variant: VariantSpec, type: str) -> str:
