@@ -3,7 +3,7 @@
     python benchmarks/parity.py [--formats Q8_0,Q4_K_M,nf4] [--params '{"stop_prompts": 8}']
 
 Rows are functions of the standard library with what their docstrings say, 24 of them; parity at its defaults, but for
-``--params``. Wall time is what a user waits for one subject, once torch is imported; processor time includes llama.cpp's
+``--params``. Wall time is what a user waits for one subject, once torch is imported; processor time has llama.cpp's
 and the fresh process.
 ``pre_tokenizers``: the share of the 5,000 texts that become other tokens when the file names another pre-tokenizer.
 """
