@@ -138,13 +138,15 @@ import tinyone, tinytwo
 print("a library talks", file=sys.stderr)
 tell(kind="progress", done=1, total=2, unit="layer")
 tell(kind="note", text="halfway")
-tell(kind="done", facts={"answer": tinyone.ANSWER, "job": job, "environment": dict(os.environ), "path": sys.path})
+tell(kind="done", facts={"answer": tinyone.ANSWER, "job": job, "environment": dict(os.environ), "path": sys.path,
+                         "folder": os.getcwd()})
 """
         found = environment.run(script(at.out, body), job, at)
     assert (found["answer"], found["job"]) == (42, job)
     assert "secret" not in found["environment"].values()
     assert found["environment"]["HOME"].startswith(str(root / "run"))
     assert found["environment"]["HF_HUB_OFFLINE"] == "1"
+    assert found["folder"] == str(at.scratch)  # gptqmodel leaves its logs where it is
     assert not [
         path for path in found["path"] if "variantforge" in path or path.startswith(f"{sys.prefix}/lib/python3")
     ]

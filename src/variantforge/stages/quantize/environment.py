@@ -151,7 +151,7 @@ class Environment:
         output = context.scratch / f"{self.name}.txt"
         with (
             open(output, "wb") as errors,
-            _process([str(self.python), str(script)], self._given(context), errors) as it,
+            _process([str(self.python), str(script)], self._given(context), errors, context.scratch) as it,
         ):
             _send(it, job)
             for line in _lines(it, context):
@@ -210,9 +210,12 @@ def _locked(path: Path, context: StepContext) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str], environment: Mapping[str, str], errors: Any) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    command: Sequence[str], environment: Mapping[str, str], errors: Any, folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``folder``: where it runs, for programs that leave files (logs) where they are."""
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=dict(environment)
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=dict(environment), cwd=folder
     )
     try:
         yield process

@@ -74,9 +74,9 @@ class Gptq:
         made = context.scratch / "made"
         job = {
             "method": self.format,
-            "model": str(source),
-            "rows": str(context.inputs[CALIBRATION].path / CALIBRATION_FILE),
-            "out": str(made),
+            "model": str(source.absolute()),
+            "rows": str((context.inputs[CALIBRATION].path / CALIBRATION_FILE).absolute()),
+            "out": str(made.absolute()),
             "bits": BITS,
             "group_size": group_size,
             "device": _device(),
