@@ -22,6 +22,13 @@ def forget_xet_addresses() -> None:
     _xet.XET_CONNECTION_INFO_CACHE.clear()
 
 
+def _forget_client() -> None:
+    """What a release has set for its requests, in this process, is not for the next test."""
+    from huggingface_hub.utils._http import default_client_factory, set_client_factory
+
+    set_client_factory(default_client_factory)
+
+
 @pytest.fixture
 def hub(_localhub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     """An empty hub; after the test it must not have crashed, and no token may have reached the storage.
@@ -36,6 +43,7 @@ def hub(_localhub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalH
     _localhub.reset()
     forget_xet_addresses()
     yield _localhub
+    _forget_client()
     _localhub.settle()
     assert not _localhub.crashes, "\n\n".join(_localhub.crashes)
     assert not _localhub.leaks, "\n".join(_localhub.leaks)

@@ -123,7 +123,7 @@ def _dotted(version: tuple[int, int]) -> str:
 def _device() -> str:
     import torch
 
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _keep(made: Path, source: Path, target: Path) -> None:

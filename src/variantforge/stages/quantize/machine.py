@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from variantforge.stages.quantize.environment import Environment
+from variantforge.stages.quantize.environment import LISTS, MARKER, Environment
 
 NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
 ENVIRONMENTS = ("gptq",)
@@ -66,6 +66,15 @@ def look() -> Machine:
     installed = {name: found for name in PACKAGES if (found := _version(name))}
     made = frozenset(name for name in ENVIRONMENTS if Environment.of(name).ready)
     return Machine(installed, cards, platform.system(), sys.version_info[:2], made)
+
+
+def files_read(machine: Machine) -> Iterator[Path]:
+    """The files that told this: of installed versions, and of environments."""
+    for package, found in machine.versions.items():
+        folder = f"{package.replace('-', '_')}-{found}.dist-info"
+        yield Path(str(metadata.distribution(package).locate_file(f"{folder}/METADATA")))
+    for name in ENVIRONMENTS:
+        yield from (LISTS / f"{name}.txt", Environment.of(name).folder / MARKER)
 
 
 def _version(package: str) -> str:

@@ -6,7 +6,7 @@ from variantforge.registry import near
 from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.stages.quantize import QUANTIZERS
 from variantforge.stages.quantize.calibration import CALIBRATION, write_calibration
-from variantforge.stages.quantize.machine import NVIDIA_CARDS, Demanding, Machine, Rejected, look
+from variantforge.stages.quantize.machine import NVIDIA_CARDS, Demanding, Machine, Rejected, files_read, look
 from variantforge.stages.quantize.quantizer import VERSION, Choosy, quantize_step
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
@@ -66,8 +66,10 @@ def _rejection(desk: Desk, entry: str) -> str:
 
 
 def _machine(desk: Desk) -> Machine:
-    desk.look(NVIDIA_CARDS)
-    return desk.once(_look)
+    machine = desk.once(_look)
+    for path in (NVIDIA_CARDS, *files_read(machine)):
+        desk.look(path)
+    return machine
 
 
 def _look(family: FamilySpec) -> Machine:
