@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from variantforge.plan.plan import Plan
-from variantforge.stages import SHOWN_OUTSIDE, Place, stage
+from variantforge.stages import PIPELINE, SHOWN_OUTSIDE, Place, stage
 from variantforge.step import Artifact, Step
 
 
@@ -30,6 +30,7 @@ class Blocked:
 
 
 Decision = Reuse | Run | Blocked
+_MOST_FOLLOWED = 4  # inputs named in a reason
 _REUSE = Reuse()
 _SPARED = Reuse("not here, and nothing needs it: what was made of it is here")
 
@@ -138,12 +139,21 @@ def _changes(plan: Plan, place: Place, old: Remembered, step: Step) -> list[str]
     for role in sorted({*old.identity["pins"], *new["pins"]}):
         if old.identity["pins"].get(role) != new["pins"].get(role):
             told.append(f"{role} has other content")
-    follows = [role for role in new["inputs"] if old.identity["inputs"].get(role) != new["inputs"][role]]
+    follows = {
+        role: plan.steps[key] for role, key in new["inputs"].items() if old.identity["inputs"].get(role) != key
+    }
     gone = [role for role in old.identity["inputs"] if role not in new["inputs"]]
     if follows:
-        told.append(f"follows {', '.join(_name(role, plan.steps[new['inputs'][role]]) for role in follows)}")
+        told.append(f"follows {_followed(follows)}")
     told += [f"no longer needs {role}" for role in gone]
     return told or ["its parameters changed"]
+
+
+def _followed(steps: Mapping[str, Step]) -> str:
+    """The first of them, those that others follow themselves named first."""
+    names = [_name(role, steps[role]) for role in sorted(steps, key=lambda role: PIPELINE.index(steps[role].stage))]
+    more = len(names) - _MOST_FOLLOWED
+    return ", ".join(names[:_MOST_FOLLOWED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _name(role: str, step: Step) -> str:

@@ -22,7 +22,7 @@ from variantforge.spec.gates import BOUNDS
 from variantforge.stages import Place
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.metric import Metric
-from variantforge.stages.evaluate.stage import metric_of, read_examples, split_metric
+from variantforge.stages.evaluate.stage import EXAMPLES_FILE, metric_of, read_examples, split_metric
 from variantforge.stages.evaluate.suites import HasSuite, HasTasks
 from variantforge.stages.gate.power import POWER, paired_error, share_error, sight
 from variantforge.step import Artifact, Step
@@ -171,13 +171,11 @@ class _Looked:
         key = self.step.inputs.get(f"{self.title}:{role}")
         if key is None:
             return None
-        if there := self.store.find(self.plan.steps[key]):
-            return there
-        for place in self.plan.places_of[key]:
-            old = self.used.get(place)
-            if old and self.root and (self.root / "evaluate" / old.key / "facts.json").is_file():
-                return Artifact(old.key, self.root / "evaluate" / old.key)
-        return None
+        before = [old.key for place in self.plan.places_of[key] if (old := self.used.get(place))] if self.root else []
+        there = self.store.find(self.plan.steps[key])
+        known = [there] if there else []
+        known += [Artifact(old, self.root / "evaluate" / old) for old in before if self.root]
+        return next((one for one in known if (one.path / EXAMPLES_FILE).is_file()), None)
 
 
 def _metric(method: str, measured: Artifact, name: str) -> Metric | None:
