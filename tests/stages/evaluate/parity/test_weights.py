@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.stages.evaluate.parity.spoilt import with_damaged_block, without_tensor
+from tests.stages.evaluate.parity.spoilt import rewritten, with_damaged_block, without_tensor
 from tests.stages.evaluate.subjects import gguf_artifact, model_artifact
 from variantforge.errors import WeightsDamaged
 from variantforge.stages.evaluate.parity.weights import check_head, check_weights, limit_of
 from variantforge.stages.models import load_model
-from variantforge.stages.quantize.gguf_file import GgufFile
+from variantforge.stages.quantize.gguf_file import Field, GgufFile
 from variantforge.stages.quantize.gguf_types import TYPES
 from variantforge.stages.quantize.read import dequantized_state
 from variantforge.step import Artifact
@@ -72,4 +72,31 @@ def test_sound_blocks_of_any_weights_are_within_the_limit_of_their_type(type: st
     library = rows_library()
     back = library.dequantize_rows(library.quantize_rows(rows, TYPES[type].number), TYPES[type].number, 1024)
     off = np.linalg.norm((back - rows).reshape(-1, block), axis=1) / np.linalg.norm(rows.reshape(-1, block), axis=1)
-    assert off.max() < limit_of(8 * TYPES[type].block_bytes / block)
+    assert off.max() < limit_of(type, guided=False)
+
+
+@pytest.mark.parametrize("type", ["Q8_0", "Q6_K", "Q5_0", "Q4_K", "Q3_K", "Q2_K", "IQ4_XS"])
+def test_sound_blocks_are_within_the_limit_whatever_matters_more(type: str):
+    """An importance matrix that hardly looks at most columns, as those of real models do."""
+    import numpy as np
+
+    from variantforge.stages.quantize.llama_cpp import rows_library
+
+    random, library, block = np.random.default_rng(3), rows_library(), TYPES[type].block
+    rows = random.standard_t(3, (64, 1024)).astype(np.float32)
+    matters = np.exp(4 * random.standard_normal(1024)).astype(np.float32)
+    back = library.dequantize_rows(library.quantize_rows(rows, TYPES[type].number, matters), TYPES[type].number, 1024)
+    off = np.linalg.norm((back - rows).reshape(-1, block), axis=1) / np.linalg.norm(rows.reshape(-1, block), axis=1)
+    assert off.max() < limit_of(type, guided=True)
+
+
+def test_with_an_importance_matrix_only_types_that_read_it_get_wider_limits(
+    tmp_path: Path, gguf: Artifact, merged: Artifact
+):
+    guided = rewritten(
+        gguf.path / "model.gguf", tmp_path / "guided.gguf", {"quantize.imatrix.entries_count": Field.of(8)}
+    )
+    assert check(guided, merged)["worst_block_limit"] < limit_of("Q4_K", guided=True)
+    spoilt = with_damaged_block("token_embd.weight")(guided, tmp_path / "spoilt.gguf")
+    with pytest.raises(WeightsDamaged, match="1 tensors are not the merged model's"):
+        check(spoilt, merged)

@@ -4,6 +4,9 @@ A quantizer rounds each block of a row (32 or 256 weights) by itself. With ``b``
 over its norm is about ``2**-(b-1)``; of all blocks of SmolLM2-135M in Q8_0 the worst came to four times that
 (benchmarks/parity.py). A block whose bytes are spoilt is as far off as it is long, or further: so one in a million is
 found, also where no held-out row reads it.
+
+With an importance matrix, a block is rounded for the columns that matter, and may lie as far from the others as it is
+long. Only what is further off than that explains is refused then; the rest is for the divergence to tell.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 _TIMES_USUAL, _LEAST, _MOST = 6.0, 0.005, 0.95
 _FEWEST_BITS = 2.1  # below it, types are that far off without being broken
+_GUIDED = 2.0  # Q2_K reached 1.6 with weights of importance that differ by e^12 and more
+_NEVER_GUIDED = frozenset({"F32", "F16", "BF16", "Q8_0", "TQ1_0", "TQ2_0"})  # ggml rounds these without looking at it
+_IMATRIX = "quantize.imatrix.entries_count"  # llama-quantize's own note in the file
 _TINY = 1e-3  # of the tensor's root mean square: blocks of smaller weights may all become zero
 
 
@@ -40,7 +46,10 @@ def check_weights(file: GgufFile, state: dict[str, torch.Tensor], merged: torch.
     """
     types, wanted = _types(file, merged.config.model_type), dict(merged.state_dict())
     once = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}  # a tied head is the embeddings
-    worst = [_worst(name, state[name], wanted[name], types.get(name)) for name in once.values() if name in wanted]
+    guided = _IMATRIX in file.fields
+    worst = [
+        _worst(name, state[name], wanted[name], types.get(name), guided) for name in once.values() if name in wanted
+    ]
     broken = sorted((one for one in worst if not one.error <= one.limit), key=lambda one: -one.error / one.limit)
     if broken:
         first = broken[0]
@@ -58,8 +67,11 @@ def check_weights(file: GgufFile, state: dict[str, torch.Tensor], merged: torch.
     }
 
 
-def limit_of(bits: float) -> float:
-    """The largest error over norm of a block with so many bits a weight, its scales included."""
+def limit_of(type: str, *, guided: bool) -> float:
+    """The largest error over norm of a block of this type. ``guided``: by an importance matrix."""
+    if guided and type not in _NEVER_GUIDED:
+        return _GUIDED
+    bits = 8 * TYPES[type].block_bytes / TYPES[type].block
     usual = _TIMES_USUAL * 2 ** -(bits - 1)
     return max(_LEAST, usual if bits < _FEWEST_BITS else min(usual, _MOST))
 
@@ -83,14 +95,14 @@ def check_head(file: GgufFile, config: Any) -> None:
         )
 
 
-def _worst(name: str, found: torch.Tensor, wanted: torch.Tensor, type: str | None) -> Block:
+def _worst(name: str, found: torch.Tensor, wanted: torch.Tensor, type: str | None, guided: bool) -> Block:
     """The block with the largest error over norm."""
     import torch
 
     columns = found.shape[-1]
     known = TYPES[type] if type else None
     width = known.block if known and known.block > 1 and columns % known.block == 0 else columns
-    limit = limit_of(8 * known.block_bytes / known.block) if known else _MOST
+    limit = limit_of(type, guided=guided) if type else _MOST
     found, wanted = found.float().reshape(-1, width), wanted.float().reshape(-1, width)
     off = (found - wanted).norm(dim=1)
     floor = _TINY * float(wanted.square().mean().sqrt()) * width**0.5 + 1e-12
