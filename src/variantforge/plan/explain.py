@@ -79,16 +79,27 @@ def explain(
 
 
 def _spare(plan: Plan, decisions: dict[str, Decision]) -> None:
-    """Turns Run into Reuse where all that needs the step is there already; last steps first."""
+    """Turns Run into Reuse where all that needs the step is there already; last steps first.
+
+    A gate that nothing needs (a release's verdicts looked at together) asks for no step to be made again: it is spared
+    itself where one of its inputs is.
+    """
     if not {Run, Reuse} <= set(map(type, decisions.values())):
         return
     needed_by: dict[str, list[Decision]] = {}
+    onlookers: list[str] = []
     for key in reversed(decisions):
         needing = needed_by.get(key)
         if isinstance(decisions[key], Run) and needing and all(isinstance(it, Reuse) for it in needing):
             decisions[key] = _SPARED
+        if needing is None and plan.steps[key].stage == "gate":
+            onlookers.append(key)
+            continue
         for input in plan.steps[key].inputs.values():
             needed_by.setdefault(input, []).append(decisions[key])
+    for key in onlookers:
+        if any(decisions.get(input) is _SPARED for input in plan.steps[key].inputs.values()):
+            decisions[key] = _SPARED
 
 
 def _kept(step: Step, store: Shelf) -> Decision:
