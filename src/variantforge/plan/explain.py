@@ -150,9 +150,7 @@ def _changes(plan: Plan, place: Place, old: Remembered, step: Step) -> list[str]
     for role in sorted({*old.identity["pins"], *new["pins"]}):
         if old.identity["pins"].get(role) != new["pins"].get(role):
             told.append(f"{role} has other content")
-    follows = {
-        role: plan.steps[key] for role, key in new["inputs"].items() if old.identity["inputs"].get(role) != key
-    }
+    follows = {role: plan.steps[key] for role, key in new["inputs"].items() if old.identity["inputs"].get(role) != key}
     gone = [role for role in old.identity["inputs"] if role not in new["inputs"]]
     if follows:
         told.append(f"follows {_followed(follows)}")
