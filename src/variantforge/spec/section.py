@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from variantforge.refs import Ref
+from variantforge.refs import Ref, unsafe_address
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 
@@ -44,4 +44,11 @@ def metadata(default: Any, *, description: str, **kwargs: Any) -> Any:
 def base_ref(value: str) -> str:
     if Ref.parse(value).kind == "url":
         raise ValueError("a base is a Hub id, a local path or package:distribution/file: download it and name the file")
+    return value
+
+
+def endpoint_address(value: str) -> str:
+    """The address of an OpenAI-compatible server, as a user may write it. Raises ValueError."""
+    if unsafe_address(value) or "?" in value or "#" in value:
+        raise ValueError("https://host/v1 is wanted: no name, password, ? or #; http:// for this machine alone")
     return value

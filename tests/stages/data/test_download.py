@@ -21,6 +21,7 @@ from variantforge.stages.data import download as module
 from variantforge.stages.data.download import Wanted, download
 from variantforge.step import Pin, Step, StepContext
 
+MIB = 1 << 20
 DATA = b"".join(b'{"text": "row %d"}\n' % number for number in range(20_000))  # some 300 KiB
 
 
@@ -167,7 +168,7 @@ def test_a_cut_connection_is_gone_on_with_where_it_ended(site: Site, tmp_path: P
 
 
 def test_a_killed_process_is_gone_on_with_by_the_next(site: Site, tmp_path: Path) -> None:
-    site.cuts, site.stalled = [3 << 20], threading.Event()
+    site.cuts, site.stalled = [3 * MIB], threading.Event()
     site.files["/rows.jsonl"] = data = DATA * 12
     (tmp_path / "scratch").mkdir()
     ask = f"""
@@ -185,7 +186,8 @@ download(context, Wanted("{site.url}/rows.jsonl", "{digest(data)}", "datasets.d"
         process.kill()
     site.stalled.set()
     left = (tmp_path / "scratch/download.jsonl").stat().st_size
-    assert 1 << 20 <= left <= 3 << 20  # a block was told of before the second line; no more than this was sent
+    assert left >= MIB, "a block was told of before the second line"
+    assert left <= 3 * MIB, "no more than this was sent"
     assert download(context(tmp_path), wanted(f"{site.url}/rows.jsonl", data)).read_bytes() == data
     assert site.starts == ["", f"bytes={left}-"]
 

@@ -206,9 +206,10 @@ class Likelihoods:
             self._tell_once("some of its layers see less than the longest request, or carry a state along")
             return False
         if self._shares is None and any(run.stem or _is_shared(run.trees) for run in laid):
-            self._shares = self._tried(laid)
-            if not self._shares:
-                self._tell_once("it gives other figures when told where tokens stand")
+            refusal = self._tried(laid)
+            self._shares = not refusal
+            if refusal:
+                self._tell_once(refusal)
         return bool(self._shares)
 
     def _tell_once(self, why: str) -> None:
@@ -221,8 +222,8 @@ class Likelihoods:
         longest = max(len(tree.trunk) + max(map(len, tree.branches)) for run in laid for tree in run.trees)
         return window is not None and longest <= window
 
-    def _tried(self, laid: Sequence[Run]) -> bool:
-        """Scores two trees both ways. A model that takes no such mask or cache says so, or gives other figures."""
+    def _tried(self, laid: Sequence[Run]) -> str:
+        """Scores two trees both ways; why this model cannot share, in its own words where it raises, or ''."""
         import torch
 
         run = min(laid, key=lambda run: (not run.stem, not _is_shared(run.trees), run.trees[0].size))
@@ -234,15 +235,16 @@ class Likelihoods:
             alone = {place: one for scores in self._alone(asked) for place, one in scores.items()}
         except torch.OutOfMemoryError:
             raise
-        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError):
-            return False
+        except (ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+            return f"it takes no such mask or cache ({type(error).__name__}: {error})"
         finally:
             self._known = known
         close = _CLOSE.get(str(self.model.dtype).removeprefix("torch."), _CLOSE_ENOUGH)
-        return all(
+        same = all(
             abs(together[place].logprob - alone[place].logprob) <= close * len(told.continuation)
             for place, told in asked.items()
         )
+        return "" if same else "it gives other figures when told where tokens stand"
 
 
 def _is_shared(found: Sequence[Tree]) -> bool:
