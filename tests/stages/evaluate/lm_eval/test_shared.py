@@ -57,6 +57,22 @@ def test_trees_side_by_side_score_as_requests_alone_and_less_is_read(model: Any)
     assert together.tokens_read < apart.tokens_read / 2
 
 
+def test_what_a_model_says_that_takes_no_shared_contexts_is_told(model: Any) -> None:
+    def only_plain_masks(module: Any, args: Any, given: dict[str, Any]) -> None:
+        if getattr(given.get("attention_mask"), "ndim", 2) > 2 or given.get("past_key_values") is not None:
+            raise ValueError("masks of two dimensions only")
+
+    told: list[str] = []
+    hook = model.register_forward_pre_hook(only_plain_masks, with_kwargs=True)
+    try:
+        scores = Likelihoods(model, 1024, told.append).score(requests())
+    finally:
+        hook.remove()
+    assert_same(scores, alone(model).score(requests()))
+    assert len(told) == 1
+    assert "ValueError: masks of two dimensions only" in told[0]
+
+
 def test_the_order_of_requests_does_not_matter(model: Any) -> None:
     asked = requests(1)
     shuffled = random.Random(5).sample(range(len(asked)), len(asked))
