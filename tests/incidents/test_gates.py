@@ -145,8 +145,8 @@ def test_a_margin_within_the_noise_of_measuring_is_not_enough_data(
         return Measured(rows, found.facts, found.metrics)
 
     monkeypatch.setattr(stage, "_measure", noisy)
-    shutil.rmtree(family.folder / "store" / "evaluate")
-    shutil.rmtree(family.folder / "store" / "gate")
+    for stage_after_merging in ("evaluate", "gate", "card", "publish"):
+        shutil.rmtree(family.folder / "store" / stage_after_merging)
     _, (loud,) = judged(family, gate)
     assert loud["verdict"] == "not enough data"
     assert "measured twice, the same file differs by 0.04: the margin must be twice that" in loud["why"]
