@@ -127,14 +127,6 @@ class Journal:
             ).fetchall()
         return {_place(place): Used(key, text, refusal) for place, key, text, refusal in rows}
 
-    def durations(self) -> dict[str, float]:
-        """Seconds that each finished step took, by key."""
-        if not self.path.exists():
-            return {}
-        with self._open(write=False) as connection:
-            rows = connection.execute("SELECT key, seconds FROM steps WHERE outcome = 'done'").fetchall()
-        return dict(rows)
-
     def last_outcomes(self) -> dict[str, tuple[str, str]]:
         """How the last try of each step ended, by key: outcome and message."""
         if not self.path.exists():

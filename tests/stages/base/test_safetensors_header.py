@@ -38,7 +38,7 @@ def test_a_real_file_is_read_as_safetensors_reads_it(small: Path) -> None:
         }
 
 
-@settings(max_examples=300, deadline=1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=some.integers(0, 100), raw=some.binary(min_size=1, max_size=6))
 def test_no_mutation_brings_anything_but_a_header_or_a_named_error(tmp_path: Path, at: int, raw: bytes) -> None:
     mutated = bytearray(safetensors({"a": row(), "b": row(offsets=[8, 16])}, bytes(16)))

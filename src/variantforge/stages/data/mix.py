@@ -76,10 +76,6 @@ def targets(sizes: Mapping[str, int], amounts: Mapping[str, Fraction], spec: Mix
     return {name: share * total for name, share in shares.items()}
 
 
-def _shuffled(lines: Sequence[Line], seed: int) -> list[Line]:
-    return sorted(lines, key=lambda line: rank(f"pick {seed}", line.id))
-
-
 def pick(queues: Mapping[str, Sequence[Line]], wanted: Mapping[str, Fraction]) -> list[Pick]:
     """Takes of every queue, in its order, what comes nearest to what is wanted of it."""
     return [taken for name, target in wanted.items() for taken in _take(name, queues[name], target)]
