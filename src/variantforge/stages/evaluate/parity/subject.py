@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variantforge.errors import Interrupted
 from variantforge.stages.evaluate.heldout import Example, HeldOut
 from variantforge.stages.evaluate.parity.divergence import read_examples
 from variantforge.stages.evaluate.scoring import check_vocabulary, gguf_of, scored
@@ -90,9 +89,3 @@ class Subject:
     ) -> list[Score]:
         check_vocabulary(model, examples)
         return scored(self.context, model, reference, examples, keep)
-
-    def went_on(self, what: str) -> None:
-        """Between two checks. Raises Interrupted when the user asks to stop."""
-        self.context.emit({"kind": "progress", "done": 0, "total": 1, "unit": what, "metrics": {}})
-        if self.context.stopping():
-            raise Interrupted("stopped while parity was checked", next="run the same command again")
