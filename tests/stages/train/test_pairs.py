@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.templates.families import FAMILIES
 from variantforge.errors import NoSupervisedTokens
+from variantforge.stages.rows import make_row
 from variantforge.stages.train.dpo import tokens_of_pair
-from variantforge.stages.train.pairs import Counts, LearnedOnly, Side, cut_pair
+from variantforge.stages.train.pairs import Counts, LearnedOnly, Side, cut_pair, tokenize_side
 
 
 def side(prompt: str, answer: str, returned: str = "") -> Side:
@@ -92,3 +94,28 @@ def test_a_collators_mask_loses_what_is_not_learned(limit: int | None) -> None:
     rows = zip(batch["input_ids"], batch["completion_mask"], strict=True)
     told = [written(ids[mask == 1].tolist()) for ids, mask in rows]
     assert told == (["yes", "no", "no", "yes"] if limit is None else ["y", "no", "no", "y"])
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_an_answer_begins_where_it_begins_also_where_turns_follow_without_a_header(earlier: bool) -> None:
+    """Mistral's template writes two turns of the assistant's without anything between them: one stretch is learned."""
+    mistral = next(family for family in FAMILIES if family.name == "Mistral")
+    said = [{"role": "assistant", "content": text} for text in ("First.", "It is sunny.", "Go out.")]
+    before = [{"role": "user", "content": "One?"}, said[0]] if earlier else []
+    call = {"id": "abcdefghi", "type": "function", "function": {"name": "look", "arguments": {"at": "sky"}}}
+    looked: list[dict[str, Any]] = [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "abcdefghi", "name": "look", "content": "blue"},
+    ]
+    content = {
+        "prompt": [*before, {"role": "user", "content": "Two?"}],
+        "chosen": [*looked, *said[1:]],
+        "rejected": said[:1],
+    }
+    tokenizer = mistral.tokenizer()
+    found = tokenize_side(tokenizer, make_row("prefs", content), "chosen", mistral.stop_ids(tokenizer))
+    learned = tokenizer.decode([id for id, counts in zip(found.ids, found.learned, strict=True) if counts])
+    assert learned.startswith("[TOOL_CALLS]")
+    assert learned.endswith("</s>It is sunny.</s>Go out.</s>")
+    assert "First." not in learned
+    assert "blue" not in learned

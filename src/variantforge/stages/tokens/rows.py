@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokens:
-    """One row: token ids, and for each whether the loss counts it. Both of shape [length]."""
+    """One row: token ids, and for each whether the loss counts it, both of shape [length]; and of a chat, where each
+    assistant turn begins. Turns may follow one another without a gap (Mistral's), so the flags do not tell."""
 
     ids: list[int]
     supervised: list[bool]
+    starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,13 @@ def tokenize_row(tokenizer: Tokenizer, row: Row, *, stop_ids: Collection[int]) -
         return _tokenize_text(tokenizer, row["text"], stop_ids)
     written = write(tokenizer, chat_of(row))
     encoded = encode(tokenizer, written.text)
-    ids, supervised = encoded.ids, [False] * len(encoded.ids)
+    ids, supervised, starts = encoded.ids, [False] * len(encoded.ids), []
     for turn in written.turns:
         start, end, closing = learned_span(tokenizer, written.chat, encoded, turn, stop_ids)
         supervised[start:end] = [True] * (end - start)
         ids, supervised = ids + closing, supervised + [True] * len(closing)
-    return Tokens(ids, supervised)
+        starts.append(start)
+    return Tokens(ids, supervised, tuple(starts))
 
 
 def _tokenize_text(tokenizer: Tokenizer, text: str, stop_ids: Collection[int]) -> Tokens:

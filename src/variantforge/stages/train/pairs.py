@@ -59,8 +59,7 @@ def _tokenize_turns(tokenizer: Tokenizer, row: Row, part: str, stop_ids: Collect
     tokens = tokenize_row(tokenizer, chat, stop_ids=stop_ids)
     prove_supervision(tokenizer, chat, tokens, stop_ids)
     learned = tokens.supervised
-    starts = [at for at, now in enumerate(learned) if now and not (at and learned[at - 1])]
-    start = starts[-sum(message["role"] == "assistant" for message in row[part])]
+    start = tokens.starts[-sum(message["role"] == "assistant" for message in row[part])]
     end = max(at for at, now in enumerate(learned) if now) + 1
     return Side(tokens.ids[:end], [now and at >= start for at, now in enumerate(learned[:end])], start)
 
