@@ -184,6 +184,7 @@ CASES: dict[str, tuple[str, Any, set[str]]] = {
 }
 ON_HUB = {"PublishSpec.to", "PublishSpec.index", "PublishSpec.channel", "PublishSpec.visibility", "PublishSpec.gated"}
 PROCESSES = "tests/stages/train/test_processes.py: it reaches the step as a hint, and changes no key"
+SHARDING = "tests/test_param_keys.py: it reaches the step as a hint, and transformers knows it"
 # Keys that change no step's key, and the test that shows what they do instead.
 ELSEWHERE = {
     "TeacherSpec.api_key_env": "tests/plan/test_teachers.py: it names the key of an endpoint, and changes no key here",
@@ -191,10 +192,10 @@ ELSEWHERE = {
     "TeacherDataset.concurrency": "tests/plan/test_teachers.py: how fast is asked changes no key",
     "TeacherDataset.timeout_s": "tests/plan/test_teachers.py: how fast is asked changes no key",
     "TrainSpec.answers": "tests/plan/test_teachers.py: asked about other answers, a teacher makes another student",
-    "BaseSpec.revision": "tests/plan/test_pin.py: a revision is resolved to the commit that is pinned",
+    "BaseSpec.revision": "tests/stages/base/test_stage.py: a revision is resolved to the commit that is pinned",
     "RowsDataset.revision": "tests/stages/data/test_stage.py: a dataset's revision is resolved to a commit",
     "RowsDataset.sha256": "tests/stages/data/test_stage.py: a file must hold it, and an address is pinned to it",
-    "RowsDataset.subset": "tests/stages/data/test_stage.py: handed to the datasets library",
+    "RowsDataset.subset": "tests/stages/data/test_hub.py: handed to the datasets library",
     "RowsDataset.split": "tests/stages/data/test_stage.py: handed to the datasets library",
     "TrainSpec.method": "tests/stages/train/test_preference.py: each method makes another step",
     **{f"LmEvalParams.{name}": "tests/stages/evaluate/lm_eval/test_tasks.py" for name in LmEvalParams.model_fields},
@@ -211,12 +212,12 @@ ELSEWHERE = {
     "AccelerateSpec.machine_rank": PROCESSES,
     "AccelerateSpec.main_process_ip": PROCESSES,
     "AccelerateSpec.main_process_port": PROCESSES,
-    "FsdpSpec.reshard_after_forward": PROCESSES,
-    "FsdpSpec.cpu_offload": PROCESSES,
-    "FsdpSpec.activation_checkpointing": PROCESSES,
-    "FsdpSpec.auto_wrap_policy": PROCESSES,
-    "FsdpSpec.transformer_layer_cls_to_wrap": PROCESSES,
-    "FsdpSpec.min_num_params": PROCESSES,
+    "FsdpSpec.reshard_after_forward": SHARDING,
+    "FsdpSpec.cpu_offload": SHARDING,
+    "FsdpSpec.activation_checkpointing": SHARDING,
+    "FsdpSpec.auto_wrap_policy": SHARDING,
+    "FsdpSpec.transformer_layer_cls_to_wrap": SHARDING,
+    "FsdpSpec.min_num_params": SHARDING,
     "PublishSpec.path": "below: a place, not bytes; the published folder is written anew when it is not there",
 }
 CONTAINERS = {
@@ -254,7 +255,7 @@ def test_every_key_has_a_case() -> None:
 @pytest.mark.parametrize("key", ELSEWHERE)
 def test_what_is_shown_elsewhere_is_shown_there(key: str) -> None:
     place = ELSEWHERE[key].partition(":")[0]
-    assert place == "below" or (Path(__file__).parents[1] / place).exists()
+    assert place == "below" or key.partition(".")[2] in (Path(__file__).parents[1] / place).read_text()
 
 
 @pytest.fixture(scope="module")

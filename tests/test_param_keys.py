@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.family import write_rows
 from tests.test_keys import ORDER, all_keys, changed, keys_by_stage, plan_of
 from tests.tiny import tiny_model
+from variantforge.spec.family import FsdpSpec
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.train.rewards import REWARDS
 
@@ -176,3 +177,30 @@ def test_a_changed_reward_is_another_training(parameter: str, folder: Path) -> N
     before, after = keys_of(folder, FAMILY), keys_of(folder, changed(FAMILY, "variants.grouped.train.rewards", rewards))
     assert after["train"] != before["train"]
     assert [after[stage] for stage in ORDER[:2]] == [before[stage] for stage in ORDER[:2]]
+
+
+# key of resources.accelerate.fsdp -> a value that is not its default
+SHARDING = {
+    "reshard_after_forward": False,
+    "cpu_offload": True,
+    "activation_checkpointing": True,
+    "auto_wrap_policy": "NO_WRAP",
+    "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"],
+    "min_num_params": 7,
+}
+
+
+def test_every_key_of_sharding_reaches_the_training_and_changes_no_key(folder: Path) -> None:
+    assert SHARDING.keys() == FsdpSpec.model_fields.keys()
+    plain, resources = plan_of(folder, FAMILY), {"processes": 2, "accelerate": {"fsdp": SHARDING}}
+    shared = plan_of(folder, changed(FAMILY, "variants.one.resources", resources))
+    assert list(plain.steps) == list(shared.steps)
+    (hints,) = [step.hints for step in shared.steps.values() if "accelerate" in step.hints]
+    assert hints["accelerate"]["fsdp"] == {"version": 2, **SHARDING}
+
+
+def test_keys_of_sharding_are_those_of_transformers() -> None:
+    from transformers import TrainingArguments
+
+    known = str(TrainingArguments.__doc__).partition("fsdp_config (")[2].partition("deepspeed (")[0]
+    assert [name for name in SHARDING if f"- {name} (" not in known] == []

@@ -67,8 +67,9 @@ def test_the_share_held_out_is_in_the_key_of_the_data_alone():
     assert {name: step.key for name, step in plain.items()} == {name: step.key for name, step in other.items()}
 
 
-def test_parameters_of_the_run_in_llama_cpp_touch_gguf_files_alone():
-    plain, other = evaluations(planned()), evaluations(planned(evaluate=heldout(runtime_positions=4)))
+@pytest.mark.parametrize("changed", [{"runtime_positions": 4}, {"runtime_tolerance": 0.5}], ids=str)
+def test_parameters_of_the_run_in_llama_cpp_touch_gguf_files_alone(changed: dict[str, Any]):
+    plain, other = evaluations(planned()), evaluations(planned(evaluate=heldout(**changed)))
     assert [name for name in plain if plain[name].key != other[name].key] == ["code heldout:gguf:Q8_0"]
 
 
