@@ -230,26 +230,40 @@ def test_the_folder_of_another_family_is_not_overwritten(tmp_path: Path) -> None
         published(family(tmp_path))
 
 
+def test_a_place_where_another_family_lies_is_told_while_planning(tmp_path: Path) -> None:
+    root = all_published(family(tmp_path, {"family": "other"}))
+    made_family = family(tmp_path)
+    assert made_family.problems == [
+        ("publish.path", f"{root} holds the family 'other'; another one needs a folder of its own")
+    ]
+    (root / "README.md").unlink()  # also where only the manifest is left of it
+    assert family(tmp_path).problems == made_family.problems
+
+
 def test_a_file_in_the_way_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "published").write_text("a file")
+    file = tmp_path / "project" / "published"
+    file.write_text("a file")
+    assert family(tmp_path).problems == [("publish.path", f"{file} is a file: no folder can be made there")]
+    deeper = family(tmp_path, {"publish": {"path": "./published/here"}})
+    assert deeper.problems == [("publish.path", f"{file} is a file: no folder can be made there")]
     with pytest.raises(PublishError, match="a file is in the way"):
         published(family(tmp_path))
 
 
 def test_a_place_that_cannot_be_written_is_told_as_the_place_published_to(tmp_path: Path) -> None:
-    from variantforge.stages.publish.folder import _telling_where
+    from variantforge.stages.publish.places import telling_where
 
-    with pytest.raises(PublishError) as caught, _telling_where(tmp_path), telling_disk_errors(tmp_path):
+    with pytest.raises(PublishError) as caught, telling_where(tmp_path), telling_disk_errors(tmp_path):
         raise OSError(errno.EROFS, "Read-only file system")
     assert "Read-only file system" in str(caught.value)
     assert caught.value.next == "choose another publish.path in the family file"
 
 
 def test_a_full_disk_is_told_as_that(tmp_path: Path) -> None:
-    from variantforge.stages.publish.folder import _telling_where
+    from variantforge.stages.publish.places import telling_where
 
-    with pytest.raises(OutOfSpace), _telling_where(tmp_path), telling_disk_errors(tmp_path):
+    with pytest.raises(OutOfSpace), telling_where(tmp_path), telling_disk_errors(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

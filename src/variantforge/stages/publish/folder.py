@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from variantforge.errors import IntegrityError, Interrupted, PublishError, VariantforgeError
+from variantforge.errors import IntegrityError, Interrupted, PublishError
 from variantforge.fsops import (
     copy_file,
-    is_temp,
     link_or_copy,
     make_folder,
     move_in,
@@ -30,6 +27,17 @@ from variantforge.fsops import (
 from variantforge.hashing import bytes_digest, file_digest, text_digest
 from variantforge.stages.card.repos import PAGE, PAGE_MANIFEST
 from variantforge.stages.gate.outcomes import FOLDER
+from variantforge.stages.publish.places import (
+    folder_of,
+    manifest_in,
+    problem_at,
+    published_at,
+    published_before,
+    root_of,
+    stands,
+    telling_where,
+    temps_of,
+)
 from variantforge.stages.publish.readme import is_as_published, with_peoples_words
 from variantforge.stages.publish.release import MANIFEST, Content, Digest, digest_of
 from variantforge.stages.stage import Desk
@@ -44,27 +52,24 @@ class Folder:
     at_key = "publish.path"
 
     def hints(self, desk: Desk) -> dict[str, Any]:
-        return {"folder": _published(desk.folder, desk.family.publish.path)}
+        return {"folder": published_at(desk.folder, desk.family.publish.path)}
 
     def family_params(self, desk: Desk) -> dict[str, Any]:
         return {}
 
     def looks_at(self, step: Step) -> tuple[str, ...]:
-        folder, thing, _ = _stands(step)
-        return (folder, thing) if folder != thing else (folder,)
+        folder, thing, manifest = stands(step)
+        return (folder, thing, manifest) if folder != thing else (folder,)
 
     def problem(self, step: Step) -> str:
-        _, thing, manifest = _stands(step)
-        if not os.path.exists(thing) or os.path.exists(manifest) or _empty(Path(thing)):  # noqa: PTH110
-            return ""
-        return f"{thing} is there already and was not published by variantforge; it will not be overwritten"
+        return problem_at(step)
 
     def publish_repo(self, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
-        folder = _folder(context.step)
-        with _telling_where(folder):
+        folder = folder_of(context.step)
+        with telling_where(folder):
             self._refuse_foreign(context.step)
             make_folder(folder.parent)
-            before = _before(folder)
+            before = published_before(folder)
             built = temp_sibling(folder)
             try:
                 _fill(built, context, files, digests)
@@ -73,16 +78,16 @@ class Folder:
                 move_in(built, folder)
             finally:
                 remove_tree(built)
-            for left in _temps(folder):
+            for left in temps_of(folder):
                 remove_tree(left)
 
     def publish_page(
         self, context: StepContext, page: str, facts: Mapping[str, Any], outcomes: Mapping[str, str]
     ) -> dict[str, Any]:
-        root = _root(context.step)
+        root = root_of(context.step)
         kept = {f"{FOLDER}/{context.step.params['version']}/{name}": text for name, text in outcomes.items()}
         files = {name: digest_of(text) for name, text in {PAGE: page, **kept}.items()}
-        with _telling_where(root):
+        with telling_where(root):
             make_folder(root)
             manifest = _page_manifest(context.step, facts, files)
             _keep_edited_page(root, page, context)
@@ -92,14 +97,14 @@ class Folder:
             # page under the old manifest is known by being the one that is to be written.
             for name in (PAGE, PAGE_MANIFEST) if (root / PAGE_MANIFEST).exists() else (PAGE_MANIFEST, PAGE):
                 write_text(root / name, texts[name])
-                for left in _temps(root / name):
+                for left in temps_of(root / name):
                     remove_tree(left)
         return {"repo": None, "files": {**files, PAGE_MANIFEST: digest_of(manifest)}}
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         files: dict[str, Digest] = artifact.facts["files"]
         is_page = step.params["form"] == "family"
-        folder, _, manifest = _stands(step)
+        folder, _, manifest = stands(step)
         at, shown = os.path.join(folder, ""), "/".join(Path(folder).parts[-1 if is_page else -2 :])
         if not os.path.isdir(at):  # noqa: PTH112  a plan asks this of thousands of files: texts, not paths
             return f"{shown} is gone"
@@ -117,79 +122,16 @@ class Folder:
         return ""
 
     def _refuse_foreign(self, step: Step) -> None:
-        folder = _folder(step)
+        folder = folder_of(step)
         if problem := self.problem(step):
             raise PublishError(problem, next="move it away, or choose another publish.path or publish.repo")
-        owner = _manifest(folder / MANIFEST).get("family", step.params["family"])
+        owner = manifest_in(folder / MANIFEST).get("family", step.params["family"])
         if owner != step.params["family"]:
             raise PublishError(
                 f"{folder} belongs to the family '{owner}'",
                 why="One folder cannot hold the same repo of two families.",
                 next="choose another publish.path or publish.repo",
             )
-
-
-@lru_cache(maxsize=16)  # one answer for the thousands of steps of a family
-def _published(folder: Path, path: str) -> str:
-    """The folder published into. The family's own folder is resolved already."""
-    return os.path.normpath(folder / Path(path).expanduser())
-
-
-def _root(step: Step) -> Path:
-    return Path(step.hints["folder"])
-
-
-def _stands(step: Step) -> tuple[str, str, str]:
-    """The folder written into, what would be replaced there, and the manifest that makes it ours. As texts: a plan asks
-    this of thousands of steps."""
-    root = str(step.hints["folder"])
-    if step.params["form"] == "family":
-        return root, os.path.join(root, PAGE), os.path.join(root, PAGE_MANIFEST)
-    folder = os.path.join(root, str(step.params["repo"]).rpartition("/")[2])
-    return folder, folder, os.path.join(folder, MANIFEST)
-
-
-def _folder(step: Step) -> Path:
-    return _root(step) / str(step.params["repo"]).rpartition("/")[2]
-
-
-def _empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    """A manifest as it lies there; {} when it is missing or no longer JSON."""
-    try:
-        manifest = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
-
-
-@contextmanager
-def _telling_where(path: Path) -> Iterator[None]:
-    """A place that cannot be written is the fault of publish.path here, not of the store."""
-    try:
-        yield
-    except VariantforgeError as error:
-        if type(error) is not VariantforgeError:
-            raise
-        raise PublishError(error.what, why=error.why, next="choose another publish.path in the family file") from error
-    except (FileExistsError, NotADirectoryError) as error:
-        raise PublishError(
-            f"{path} cannot be a folder: a file is in the way", next="choose another publish.path in the family file"
-        ) from error
-
-
-def _temps(folder: Path) -> list[Path]:
-    """What killed publications of this repo left beside it."""
-    return [path for path in folder.parent.glob(f"{folder.name}.*") if is_temp(path)]
-
-
-def _before(folder: Path) -> Path | None:
-    """The folder published last; after a kill between two renames it lies whole beside its place."""
-    whole = [path for path in [folder, *sorted(_temps(folder))] if (path / MANIFEST).is_file()]
-    return whole[0] if whole else None
 
 
 def _fill(built: Path, context: StepContext, files: Mapping[str, Content], digests: Mapping[str, Digest]) -> None:
@@ -213,7 +155,7 @@ def _carry_over(before: Path | None, built: Path, files: Mapping[str, Content], 
     """Brings along what people added, and their edits of our files, under another name."""
     if before is None:
         return
-    published: dict[str, Digest] = _manifest(before / MANIFEST).get("files", {})
+    published: dict[str, Digest] = manifest_in(before / MANIFEST).get("files", {})
     added, edited = [], []
     for path in sorted(before.rglob("*")):
         name = path.relative_to(before).as_posix()
@@ -234,7 +176,7 @@ def _carry_over(before: Path | None, built: Path, files: Mapping[str, Content], 
     if PAGE in files:
         write_text(built / PAGE, with_peoples_words((built / PAGE).read_text(), before / PAGE))
     if added:
-        context.note(f"kept what was added to {_folder(context.step).name}: {', '.join(added)}")
+        context.note(f"kept what was added to {folder_of(context.step).name}: {', '.join(added)}")
     if edited:
         context.note(f"replaced files that had been edited; the edited ones are kept as {', '.join(edited)}")
 
@@ -269,9 +211,9 @@ def _page_manifest(step: Step, facts: Mapping[str, Any], files: Mapping[str, Dig
     """
     repos = []
     for repo in facts["repos"]:
-        folder = _root(step) / repo["repo"].rpartition("/")[2]
+        folder = root_of(step) / repo["repo"].rpartition("/")[2]
         if not repo["refusal"]:
-            if _manifest(folder / MANIFEST).get("made_from", {}).get("card") != repo["card"]:
+            if manifest_in(folder / MANIFEST).get("made_from", {}).get("card") != repo["card"]:
                 raise PublishError(
                     f"the family page is not written: {folder.name} does not lie beside it as this release has it",
                     why="The page links only what is published.",
@@ -293,7 +235,7 @@ def _page_manifest(step: Step, facts: Mapping[str, Any], files: Mapping[str, Dig
 
 def _keep_edited_page(root: Path, page: str, context: StepContext) -> None:
     """An edited page is kept under another name; a foreign one is not touched. Raises PublishError for that."""
-    there, manifest = root / PAGE, _manifest(root / PAGE_MANIFEST)
+    there, manifest = root / PAGE, manifest_in(root / PAGE_MANIFEST)
     if not there.exists() or is_as_published(there, text_digest(page)):
         return
     if manifest.get("family") != context.step.params["family"]:
