@@ -53,6 +53,7 @@ publish: {path: ./published, repo: "Demo-{variant}"}
 # nats that a subject's answers are better than the base's by, and its divergence from the merged weights, per token
 BETTER = {"base": 0.0, "merged": 0.5, "nf4": 0.3, "gguf:Q8_0": 0.49, "gguf:Q4_K_M": 0.35}
 KL = {"nf4": 0.08, "gguf:Q8_0": 0.001, "gguf:Q4_K_M": 0.3}
+MACHINE = {"system": "Linux", "processor": "A quick one", "cores": 4}
 SIZES = {"nf4": 112_000_000, "gguf:Q8_0": 145_000_000, "gguf:Q4_K_M": 105_000_000}
 
 
@@ -144,7 +145,8 @@ def make(demo: Demo, place: Place) -> None:
             examples = _runs(subject) if title == "fast" else _examples(subject)
             method = demo.plan.steps[demo.plan.places[place]].method
             lines = "".join(json.dumps(it) + "\n" for it in examples)
-            demo.put(place, _measured(method, examples), {"examples.jsonl": lines})
+            there = {"machine": MACHINE, "runtime": f"runtime of {subject}"} if title == "fast" else {}
+            demo.put(place, _measured(method, examples) | there, {"examples.jsonl": lines})
         case "gate" if place.variant is None:
             demo.put(place, {"level": 0.05, "gates": 0, "outcomes": {}, "verdicts": []})
         case "gate":

@@ -8,7 +8,8 @@ import re
 from dataclasses import replace
 
 from variantforge.report import Report
-from variantforge.report.page import MOST_ROWS, fact, page, short, signed, when
+from variantforge.report.document import Estimate
+from variantforge.report.page import MOST_ROWS, fact, page, short, signed, unmeasured, when
 
 DIGEST = re.compile(r"(style|script)-src '(sha256-[^']+)'")
 
@@ -49,6 +50,32 @@ def test_what_the_family_file_does_not_ask_for_is_not_called_missing(told: Repor
     assert "there is no &#39;evaluate&#39; in it" in html
     html = page(replace(told, gates=[], suites=[]))
     assert "No gate has judged anything yet." in html
+
+
+def test_only_what_is_still_to_be_measured_is_called_missing(told: Report) -> None:
+    merged = next(cell for cell in told.cells if cell.subject == "merged")
+    assert "heldout.kl" not in merged.metrics  # it is what others are compared with
+    assert unmeasured(merged, "heldout.kl") == "–"
+    assert unmeasured(replace(merged, awaited=["heldout"]), "heldout.kl") == "missing"
+    assert unmeasured(replace(merged, awaited=["held"]), "heldout.kl") == "–"
+
+
+def test_what_is_alike_in_every_file_is_said_in_a_sentence_and_not_drawn(told: Report) -> None:
+    trade = told.trade_offs[0]
+    flat = replace(trade, points=[replace(point, y=Estimate(0.25)) for point in trade.points])
+    html = page(replace(told, trade_offs=[trade, flat]))
+    section = html[html.index('id="trade-offs"') : html.index('id="gates"')]
+    assert section.count("<figure") == 1
+    assert f"{trade.metric} is 0.25 for every file of {trade.variant}: there is nothing to weigh." in section
+    assert "for every file" not in page(told)
+
+
+def test_speed_is_told_with_its_machine(told: Report) -> None:
+    (fast, *_) = [suite for suite in told.suites if suite.evaluator == "speed" and suite.variant == "code"]
+    runtimes = "runtime of base and runtime of merged and runtime of nf4"
+    assert fast.machines == [f"A quick one, 4 cores; {runtimes}"]
+    assert f"On one machine: A quick one, 4 cores; {runtimes}." in page(told)
+    assert {suite.evaluator for suite in told.suites if suite.machines} == {"speed"}
 
 
 def test_figures_read_as_people_write_them() -> None:

@@ -11,6 +11,7 @@ from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.stages import Place
 from variantforge.stages.evaluate.metric import BASE, MERGED, method_of
 from variantforge.stages.quantize import is_model
+from variantforge.step import Artifact
 
 PASS, FAIL, UNSURE, UNJUDGED, FORCED, MISSING = "pass", "fail", "not enough data", "not judged", "forced", "missing"
 WEIGHTS = (".safetensors", ".gguf")
@@ -44,6 +45,7 @@ def _cell(shelf: Shelf, variant: str, subject: str) -> Cell:
         ships=ships,
         withheld=withheld,
         metrics=metrics_of(shelf, variant, subject),
+        awaited=[title for title, made in _measured(shelf, variant, subject) if made is None],
     )
 
 
@@ -99,11 +101,17 @@ def metrics_of(shelf: Shelf, variant: str, subject: str) -> dict[str, Estimate]:
 
 
 def _metrics(shelf: Shelf, variant: str, subject: str) -> Iterator[tuple[str, Estimate]]:
-    for place in evaluations(shelf, variant):
-        title, _, of = place.name.partition(":")
-        artifact = shelf.artifact(*place) if of == subject else None
+    for title, artifact in _measured(shelf, variant, subject):
         for metric, it in ((shelf.facts(artifact) or {}).get("metrics", {}) if artifact else {}).items():
             yield f"{title}.{metric}", estimate(it)
+
+
+def _measured(shelf: Shelf, variant: str, subject: str) -> Iterator[tuple[str, Artifact | None]]:
+    """The evaluations that the plan has of a subject, by title; None for what is not here."""
+    for place in evaluations(shelf, variant):
+        title, _, of = place.name.partition(":")
+        if of == subject:
+            yield title, shelf.artifact(*place)
 
 
 def evaluations(shelf: Shelf, variant: str) -> list[Place]:

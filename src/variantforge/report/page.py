@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from variantforge.report.document import Cell, Estimate, GatePanel, Report
+from variantforge.report.document import Cell, Estimate, GatePanel, Report, TradeOff
 from variantforge.report.svg import bars, curve, interval, tradeoff, tree
 from variantforge.report.svg.scale import Scale
 from variantforge.stages.evaluate.metric import BASE
@@ -45,6 +45,8 @@ def page(report: Report) -> str:
         panels=[_panel(panel) for panel in report.gates],
         scales=_scales(report),
         matrix=_matrix(report),
+        trade_offs=[trade for trade in report.trade_offs if not alike(trade)],
+        alike=[trade for trade in report.trade_offs if alike(trade) and trade.against == "size_bytes"],
         most_rows=MOST_ROWS,
         most_charts=MOST_CHARTS,
         most_tables=MOST_TABLES,
@@ -91,6 +93,7 @@ def _environment() -> Environment:
         "when": when,
         "fact": fact,
         "words": lambda name: str(name).replace("_", " "),
+        "unmeasured": unmeasured,
         "slug": lambda word: word.replace(" ", "-"),
         "sign": lambda state: _SIGNS.get(state, ""),
     }
@@ -113,6 +116,16 @@ def _matrix(report: Report) -> dict[str, dict[str, Cell]]:
         if cell.subject != BASE:
             rows.setdefault(cell.variant, {})[cell.subject] = cell
     return dict(islice(rows.items(), MOST_ROWS))
+
+
+def alike(trade: TradeOff) -> bool:
+    """Whether all files have the same figure: then size and speed cost nothing, and a drawing would say nothing."""
+    return len({point.y.value for point in trade.points}) == 1
+
+
+def unmeasured(cell: Cell, metric: str) -> str:
+    """What stands in the place of a metric: ``missing`` only where an evaluation is to measure it, and has not."""
+    return "missing" if any(metric.startswith(f"{title}.") for title in cell.awaited) else "–"
 
 
 def _panel(panel: GatePanel) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from variantforge.report.cells import estimate, evaluations
 from variantforge.report.document import Cell, Estimate, Measurement, Point, Suite, TradeOff
@@ -47,7 +47,17 @@ def _suite(shelf: Shelf, family: FamilySpec, title: str, variant: str) -> Suite:
     rows.sort(key=lambda row: order.get(row.metric, len(order)))
     facts = (shelf.facts(next(iter(made.values()))) or {}) if made else {}
     told = {name: facts[name] for name in TOLD if name in facts}
-    return Suite(title, family.evaluate[title].evaluator, variant, rows, told)
+    return Suite(title, family.evaluate[title].evaluator, variant, rows, told, _machines(shelf, made.values()))
+
+
+def _machines(shelf: Shelf, made: Iterable[Artifact]) -> list[str]:
+    """The machines that facts of evaluations name (those of speed do), each with the runtimes measured there."""
+    found: dict[str, set[str]] = {}
+    for facts in (shelf.facts(artifact) or {} for artifact in made):
+        if here := facts.get("machine"):
+            where = f"{here.get('accelerator') or here.get('processor')}, {here.get('cores')} cores"
+            found.setdefault(where, set()).add(str(facts.get("runtime", "")))
+    return [f"{where}; {' and '.join(sorted(filter(None, by)))}" for where, by in sorted(found.items())]
 
 
 def _order(shelf: Shelf, title: str, made: Mapping[str, Artifact]) -> dict[str, int]:
