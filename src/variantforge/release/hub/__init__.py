@@ -1,6 +1,7 @@
 """The Hub, spoken to by one class: every wait is bounded and told, nothing is written twice, no token gets out.
 
 Hub            what can be asked of the Hub and done to it           client.py
+Connection     one endpoint, its credentials, and how it is asked    connection.py
 commit         exactly one commit, or a reason why not               commits.py
 Collections    the page that links the repos                         collections.py
 Credentials    which token goes with which request                   account.py

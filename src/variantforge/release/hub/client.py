@@ -2,93 +2,48 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from variantforge.errors import HubError, IntegrityError, NameTaken, NoAccess, NotOnHub
 from variantforge.fsops import writing
-from variantforge.release.hub.access import account_of, may_write
-from variantforge.release.hub.account import Credentials
-from variantforge.release.hub.budget import Budget
+from variantforge.release.hub.access import may_write
 from variantforge.release.hub.collections import Collections
 from variantforge.release.hub.commits import commit
+from variantforge.release.hub.connection import Connection
 from variantforge.release.hub.digest import same
-from variantforge.release.hub.facts import Account, Commit, Content, RemoteFile, RemoteRepo, Verdict
-from variantforge.release.hub.retry import Caller, Patience
-from variantforge.release.hub.wire import AGENT, ANSWER_S, Wire, pages, stream
+from variantforge.release.hub.facts import Commit, Content, RemoteFile, RemoteRepo, Verdict
+from variantforge.release.hub.wire import pages, stream
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-T = TypeVar("T")
 Visibility = Literal["public", "private"]
 Gated = Literal["no", "auto", "manual"]
 _SMALL_BYTES = 16 << 20
 
 
-class Hub:
-    """The Hub at one endpoint, with the credentials of this environment.
+class Hub(Connection):
+    """What is there, and what is changed. Repos are models. Every method raises HubError (see errors.py)."""
 
-    ``endpoint`` and ``token`` None: from HF_ENDPOINT, and by huggingface_hub's own rules; a token of ``""`` is none.
-    ``tell`` hears one line for every wait. ``stopping`` is polled while waiting: true raises Interrupted.
-    ``budget`` counts commits; hand in one fed by the journal. An answer is waited for
-    ``answer_s`` seconds. Every method raises HubError (see errors.py).
-    Repos are models. Safe to use from several threads.
-    """
+    @cached_property
+    def collections(self) -> Collections:
+        return Collections(self)
 
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        token: str | None = None,
-        tell: Callable[[str], None] = lambda text: None,
-        *,
-        stopping: Callable[[], bool] = lambda: False,
-        budget: Budget | None = None,
-        patience: Patience | None = None,
-        pause: Callable[[float], None] | None = None,
-        answer_s: float = ANSWER_S,
-    ) -> None:
-        self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        self.budget = budget or Budget()
-        self._credentials = Credentials(self.endpoint, token)
-        self._caller = Caller(patience=patience or Patience(), tell=tell, stopping=stopping, pause=pause or time.sleep)
-        Wire(self.budget, answer_s).install()
-        self._api: HfApi | None = None
-        self._account: Account | None = None
-        self.collections = Collections(self)
-
-    def __repr__(self) -> str:
-        return f"Hub({self.endpoint}, {self._credentials.kind})"
-
-    # ---- who we are
-
-    def account(self) -> Account:
-        """Raises NoAccess when the Hub does not know the token. Asked once: the Hub allows this question rarely."""
-        if self._account is None:
-            self._account = self._whoami()
-        return self._account
-
-    def _whoami(self) -> Account:
-        if self._credentials.kind != "user":
-            return Account(self._credentials.kind)
-        doing = "asking the Hub who this token belongs to"
-        return self.ask(doing, lambda api: account_of(api.whoami(token=self.user_token())))
-
-    def may_write(self, repo: str, *, exists: bool = True) -> Verdict:
-        """Whether a release may write to this repo, as far as can be told without writing."""
-        return may_write(self, repo, exists=exists)
+    # ---- what is there
 
     def page(self, repo: str, kind: Literal["model", "dataset"] = "model") -> str:
         """Address of a repo for people."""
         return f"{self.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}"
 
-    # ---- what is there
+    def may_write(self, repo: str, *, exists: bool = True) -> Verdict:
+        """Whether a release may write to this repo, as far as can be told without writing."""
+        return may_write(self, repo, exists=exists)
 
     def repo(self, repo: str) -> RemoteRepo | None:
         """None when it does not exist, or is hidden from this token (the Hub does not tell which)."""
@@ -272,61 +227,6 @@ class Hub:
         this wish, by which the commit is known again when the Hub's answer was lost.
         """
         return commit(self, repo, branch, files, message=message, parent=parent, trailer=trailer)
-
-    # ---- how it is asked
-
-    def is_oidc(self) -> bool:
-        return self._credentials.kind == "oidc"
-
-    def user_token(self) -> str | Literal[False]:
-        return self._credentials.of_user()
-
-    def ask(self, doing: str, call: Callable[[HfApi], T], landed: Callable[[], T | None] | None = None) -> T:
-        """``call`` with huggingface_hub's client, by the rules of ``retry``."""
-        wait_s = self.budget.request_wait_s()
-        if wait_s > 0:
-            self._caller.wait_for_room(wait_s, "the Hub's limit on requests is reached", doing)
-        return self._caller.attempt(doing, lambda: call(self._hf()), landed)
-
-    def ask_repo(
-        self,
-        repo: str,
-        doing: str,
-        call: Callable[[HfApi, str | Literal[False]], T],
-    ) -> T:
-        """As ``ask``, with the token that holds for reading this repo."""
-        return self.ask(doing, lambda api: call(api, self._credentials.for_reading(repo)))
-
-    def change(
-        self,
-        repo: str,
-        doing: str,
-        call: Callable[[HfApi, str | Literal[False]], T],
-        landed: Callable[[], T | None] | None = None,
-    ) -> T:
-        """As ``ask``, with the token that holds for writing to this repo."""
-        return self.ask(doing, lambda api: call(api, self._credentials.of_repo(repo)), landed)
-
-    def wait_for_room(self, commits: int, doing: str) -> None:
-        """Waits until the hour has room for that many commits: for those that must not be long apart."""
-        wait_s = self.budget.wait_s(commits)
-        if wait_s > 0:
-            self._caller.wait_for_room(wait_s, f"the limit of {self.budget.per_hour} commits an hour is reached", doing)
-
-    def wait_for_commit(self, doing: str) -> None:
-        """Waits until the hour has room for one more commit."""
-        wait_s = self.budget.wait_s()
-        if wait_s > 0:
-            self._caller.wait_for_room(wait_s, f"the limit of {self.budget.per_hour} commits an hour is reached", doing)
-
-    def _hf(self) -> HfApi:
-        if self._api is None:
-            from huggingface_hub import HfApi
-
-            from variantforge import __version__
-
-            self._api = HfApi(endpoint=self.endpoint, token=False, library_name=AGENT, library_version=__version__)
-        return self._api
 
 
 def _commit_of(item: Mapping[str, Any]) -> Commit:
