@@ -23,7 +23,16 @@ from variantforge.cli.app import COMMANDS, CommandFolder
 IN_ENVIRONMENT = "canary/of+the=environment&4711"
 IN_LOGIN = "canary~of the%stored?login/0815"
 # What a command is given besides --yes; the others need nothing.
-ARGUMENTS = {"init": ["new.yaml"], "promote": ["candidate", "stable"], "rollback": ["1.0.0"], "retire": ["code"]}
+ARGUMENTS = {
+    "init": ["new.yaml"],
+    "data": ["check"],
+    "compare": ["code/nf4", "code"],
+    "promote": ["candidate", "stable"],
+    "rollback": ["1.0.0"],
+    "retire": ["acme/toy-code", "--new-version", "acme/toy-law"],
+    "verify": ["acme/toy", "--download"],
+}
+WANT_A_MODEL = {"data", "compare"}  # toys have none, so these two end with a letter
 
 
 def forms(secret: str) -> set[bytes]:
@@ -102,8 +111,13 @@ def test_no_command_lets_a_token_out_while_it_does_its_work(
     assert first.code == 0, first.err
     assert any(entry.user == "alice" and entry.writes for entry in canary.log)
     search(first, canary, tmp_path, caplog.text)
+    text = Path("family.yaml").read_text().replace("version: 1.0.0", "version: 1.1.0")
+    Path("family.yaml").write_text(text.replace("to: hub,", "to: hub, channel: candidate,"))
+    assert vf("apply", "--yes").code == 0
     for command in COMMANDS:
-        search(vf(*words(command)), canary, tmp_path, caplog.text)
+        ended = vf(*words(command))
+        assert ended.code == 0 or command in WANT_A_MODEL, ended.err
+        search(ended, canary, tmp_path, caplog.text)
 
 
 @pytest.mark.parametrize("status", [401, 500])
