@@ -67,6 +67,8 @@ def test_checking_imports_neither_peft_nor_torch() -> None:
         {"type": "loha", "args": {"r": 4, "alpha": 8}, "target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
         {"type": "ia3", "quantize_base": "nf4"},
         {"target_parameters": "all-experts"},
+        {"target_parameters": "all-experts", "target_modules": []},
+        {"target_modules": r".*\.(q|v)_proj"},
         {"type": "full"},
     ],
 )
@@ -77,6 +79,16 @@ def test_what_may_be_written(adapter: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("adapter", "expected"),
     [
+        ({"target_modules": []}, ["target_modules: names no module: nothing would be trained"]),
+        ({"target_modules": ""}, ["target_modules: an empty text names no module: remove it"]),
+        ({"exclude_modules": ["q_proj", ""]}, ["exclude_modules: an empty text names no module: remove it"]),
+        (
+            {"target_modules": "(q_proj"},
+            [
+                "target_modules: a text is read as a regular expression, and this is none: "
+                "missing ), unterminated subpattern at position 0"
+            ],
+        ),
         ({"type": "dorra"}, ["type: the text 'dorra' is not known here. Did you mean 'dora'?"]),
         (
             {"type": "p_tuning"},

@@ -93,6 +93,9 @@ def test_missing_sources_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         ("learning_rate", 2e-4),
         ("learning_rate", 1),
         ("max_length", None),
+        ("max_steps", -1),
+        ("max_grad_norm", 0.0),
+        ("seed", 2**32 - 1),
         ("num_train_epochs", 2),
         ("packing", True),
         ("optim", "adamw_torch"),
@@ -122,12 +125,27 @@ def test_what_trl_takes_may_be_written(name: str, value: Any) -> None:
         ("optim", "adamw_torh", "the text 'adamw_torh' is not known here. Did you mean 'adamw_torch'?"),
         ("learning_rat", 1.0, "unknown argument of TRL's SFTConfig. Did you mean 'learning_rate'?"),
         ("parallelism_config", {}, "it takes a Python object"),
+        ("learning_rate", -1, "more than 0 is wanted here, not -1"),
+        ("learning_rate", 0.0, "more than 0 is wanted here, not 0.0"),
+        ("per_device_train_batch_size", 0, "at least 1 is wanted here, not 0"),
+        ("gradient_accumulation_steps", 0, "at least 1 is wanted here, not 0"),
+        ("max_length", 1, "at least 2 is wanted here, not 1"),
+        ("num_train_epochs", 0, "more than 0 is wanted here, not 0"),
+        ("logging_steps", 0, "more than 0 is wanted here, not 0"),
+        ("max_steps", -5, "at least 1 is wanted here, or -1 for no limit, not -5"),
+        ("seed", 2**32, "at most 4294967295 is wanted here, not 4294967296"),
         ("output_dir", "./out", "cannot be set: variantforge keeps a step's results in its own store"),
         ("hub_anything", 1, "cannot be set: variantforge publishes in its own stage"),
     ],
 )
 def test_what_trl_would_not_take_is_told(name: str, value: Any, sentence: str) -> None:
     assert problem(name, value).startswith(sentence)
+
+
+def test_two_precisions_are_one_too_many() -> None:
+    both = {"fp16": True, "bf16": True}
+    assert list(argument_problems("sft", both)) == [("fp16", "fp16 and bf16 exclude each other: remove one")]
+    assert list(argument_problems("sft", both | {"fp16": False})) == []
 
 
 def test_what_variantforge_owns_is_never_suggested() -> None:

@@ -161,6 +161,7 @@ def adapter_problems(own: Mapping[str, Any], around: Mapping[str, Any]) -> Itera
         yield ("type",), _unknown_type(type)
     else:
         yield from _keys(type, own)
+        yield from _patterns(own)
         yield from _args(type, own.get("args"))
         yield from _together(type, own, {**around, **own} if _inherits(own, around) else own)
 
@@ -201,6 +202,19 @@ def _keys(type: str, own: Mapping[str, Any]) -> Iterator[Told]:
         yield ("target_parameters",), f"a list of parameters is wanted here, or '{ALL_EXPERTS}'"
 
 
+def _patterns(own: Mapping[str, Any]) -> Iterator[Told]:
+    """Names of modules that can be none, whatever the base is."""
+    for key in ("target_modules", "exclude_modules"):
+        value = own.get(key)
+        if value == "" or (isinstance(value, list) and "" in value):
+            yield (key,), "an empty text names no module: remove it"
+        elif isinstance(value, str):
+            try:
+                re.compile(value)
+            except re.error as error:
+                yield (key,), f"a text is read as a regular expression, and this is none: {error}"
+
+
 def _args(type: str, args: Any) -> Iterator[Told]:
     if not args or not isinstance(args, dict) or type == FULL:
         return
@@ -235,6 +249,8 @@ def _together(type: str, own: Mapping[str, Any], whole: Mapping[str, Any]) -> It
     lora, nf4 = type in LORA_FAMILY, type == "qlora" or whole.get("quantize_base") == "nf4"
     init = AdapterSpec.init_of(type, args or {})
     at = next(((key,) for key in ("quantize_base", "target_parameters", "args", "type") if key in own), ("type",))
+    if type != FULL and whole.get("target_modules") == [] and not whole.get("target_parameters"):
+        yield ("target_modules",) if "target_modules" in own else at, "names no module: nothing would be trained"
     if nf4 and type != FULL and not over_nf4(type):
         yield at, f"PEFT has no '{type}' over a base in NF4"
     if nf4 and AdapterSpec.rewrites(init):

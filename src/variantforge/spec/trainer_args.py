@@ -119,8 +119,32 @@ def argument_problems(method: object, args: Mapping[str, Any]) -> Iterator[tuple
         elif name not in arguments:
             free = [known for known in arguments if not owned(known, method)]
             yield name, f"unknown argument of TRL's {config_class}.{near(name, free)}"
-        elif sentence := value_problem(arguments[name], value):
+        elif sentence := value_problem(arguments[name], value) or _out_of_range(name, value):
             yield name, sentence
+    if args.get("fp16") is True and args.get("bf16") is True:
+        yield "fp16", "fp16 and bf16 exclude each other: remove one"
+
+
+# What the libraries take, and then break off at, or train nothing with: least value, and whether it may be that itself.
+_RANGES: dict[str, tuple[float, bool]] = {
+    **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps", "max_completion_length"), (1, True)),
+    **dict.fromkeys(("num_iterations", "steps_per_generation", "generation_batch_size"), (1, True)),
+    **dict.fromkeys(("seed", "data_seed", "warmup_steps", "weight_decay", "max_grad_norm"), (0, True)),
+    **dict.fromkeys(("learning_rate", "num_train_epochs", "logging_steps", "temperature"), (0, False)),
+    "max_length": (2, True),  # of one token nothing is predicted
+}
+_MOST = {"seed": 2**32 - 1, "data_seed": 2**32 - 1}  # numpy's
+
+
+def _out_of_range(name: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    if name == "max_steps":
+        return "" if value == -1 or value >= 1 else f"at least 1 is wanted here, or -1 for no limit, not {value}"
+    least, itself = _RANGES.get(name, (value, True))
+    if value < least or (value == least and not itself):
+        return f"{'at least' if itself else 'more than'} {least:g} is wanted here, not {value}"
+    return f"at most {_MOST[name]} is wanted here, not {value}" if value > _MOST.get(name, value) else ""
 
 
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {

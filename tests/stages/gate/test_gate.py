@@ -239,9 +239,24 @@ def test_another_figure_is_another_gate_of_the_same_evaluations():
             "gates[0].vs",
             "'heldout.kl' cannot be compared with base for any file of this family",
         ),
+        (
+            {"metric": "heldout.kl", "at_most": 0.1, "on": ["merged"]},
+            "gates[0].on",
+            "'heldout.kl' is of gguf:Q8_0, nf4, and none of these is named here",
+        ),
+        (
+            {"metric": "heldout.runtime_gap", "at_most": {"nf4": 0.1}},
+            "gates[0].at_most",
+            "'heldout.runtime_gap' is of gguf:Q8_0, and none of these is named here",
+        ),
+        (
+            {"metric": "heldout.loss", "vs": "merged", "worse_by_at_most": {"merged": 0.1}},
+            "gates[0].worse_by_at_most",
+            "'heldout.loss' is of gguf:Q8_0, nf4, and none of these is named here",
+        ),
     ],
 )
-def test_a_gate_on_what_nobody_measures_is_told_with_the_nearest_metric(gate: dict[str, Any], key: str, text: str):
+def test_a_gate_that_would_judge_nothing_is_told(gate: dict[str, Any], key: str, text: str):
     assert planned(gates=[gate]).problems == [(key, text)]
 
 

@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from variantforge.registry import near
 from variantforge.spec.family import FamilySpec, GateSpec
 from variantforge.spec.gates import names
+from variantforge.stages.evaluate.evaluation import Evaluation, split_metric, subjects
 from variantforge.stages.evaluate.metric import BASE
-from variantforge.stages.evaluate.stage import Evaluation, split_metric, subjects
-from variantforge.stages.gate.demands import PREVIOUS, evaluations_of, meant
+from variantforge.stages.gate.demands import PREVIOUS, applies, evaluations_of, meant
 from variantforge.stages.stage import Desk
 
 
@@ -52,9 +52,14 @@ def _nobody(metric: str, evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def _applies_to_none(asked: Evaluation, gate: GateSpec, wanted: str, shipped: list[str]) -> tuple[str, str] | None:
-    """``field, sentence`` when no subject of any variant has what the gate asks for."""
-    if any(meant(asked, wanted, subject, gate.vs) for subject in shipped if subject != gate.vs):
+    """``field, sentence`` when no subject of any variant has what the gate asks for, or none that it is for."""
+    measured = [subject for subject in shipped if subject != gate.vs and meant(asked, wanted, subject, gate.vs)]
+    named = [subject for subject in measured if applies(gate, subject)]
+    if any(gate.figure(subject) is not None for subject in named):
         return None
+    if measured:
+        field = gate.bound if named else "on"
+        return field, f"'{gate.metric}' is of {', '.join(named or measured)}, and none of these is named here"
     if gate.vs and any(meant(asked, wanted, subject, None) for subject in shipped):
         other = "the previous release" if gate.vs == PREVIOUS else gate.vs
         return "vs", f"'{gate.metric}' cannot be compared with {other} for any file of this family"
