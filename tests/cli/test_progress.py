@@ -10,7 +10,7 @@ import pytest
 from variantforge.cli.output import Output
 from variantforge.cli.progress import EVERY_S, Bars, Lines, how_far, metrics, remaining, reporter_for
 from variantforge.plan.explain import Run
-from variantforge.run.runner import Result
+from variantforge.run.results import Result
 
 
 class Clock:

@@ -39,7 +39,7 @@ def apply(family: Path, store: Path, *, kill_at: Point | None = None, trace: Pat
 def _apply(family: Path, store: Path, kill_at: Point | None, trace: Path | None) -> None:
     from variantforge import Resolver, Store, build_plan, fsops, load_family, run_plan
     from variantforge.run.inline import Inline
-    from variantforge.run.runner import Silent
+    from variantforge.run.results import Silent
 
     class Watch(Silent):
         def __init__(self) -> None:

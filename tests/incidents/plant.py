@@ -16,7 +16,7 @@ from variantforge import Resolver, Store, build_plan, load_family, run_plan
 from variantforge.errors import VariantforgeError
 from variantforge.plan.build import Plan
 from variantforge.run.inline import Inline
-from variantforge.run.runner import Silent
+from variantforge.run.results import Silent
 
 ARGS = {
     "max_steps": 6,

@@ -12,7 +12,8 @@ import pytest
 from tests.incidents.plant import Family
 from variantforge.errors import IntegrityError
 from variantforge.run.inline import Inline
-from variantforge.run.runner import RunReport, run_plan
+from variantforge.run.results import RunReport
+from variantforge.run.runner import run_plan
 
 pytestmark = [
     pytest.mark.slow,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.connection
 import os
 import signal
 import subprocess
@@ -28,8 +29,14 @@ def job(kind: type, folder: Path, **pins: Pin) -> Any:
 
 def run(made: Any, stopping: Any = lambda: False) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
-    Isolated(preload=[]).run(made, events.append, stopping)
+    finish(Isolated(preload=[]).run(made, events.append, stopping))
     return events
+
+
+def finish(work: Any) -> None:
+    """What a run does of a step at work: waits with it."""
+    for waits in work:
+        multiprocessing.connection.wait(waits, timeout=0.2)
 
 
 def test_a_step_runs_elsewhere_and_its_events_come_back(tmp_path: Path) -> None:
@@ -134,9 +141,9 @@ def test_the_stored_login_reaches_only_a_step_that_reads_the_hub(
 def test_a_step_dies_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "from tests.run.test_isolated import job, toys, Isolated\n"
+        "from tests.run.test_isolated import finish, job, toys, Isolated\n"
         "patient = job(toys.PatientJob, Path(sys.argv[1]))\n"
-        "Isolated(preload=[]).run(patient, lambda event: print(event['pid'], flush=True), lambda: False)"
+        "finish(Isolated(preload=[]).run(patient, lambda event: print(event['pid'], flush=True), lambda: False))"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -159,11 +166,11 @@ def alive(pid: int) -> bool:
 def test_a_signal_to_the_whole_group_lets_the_step_save(tmp_path: Path) -> None:
     script = (
         "import signal, sys, threading; from pathlib import Path\n"
-        "from tests.run.test_isolated import Isolated, job, toys\n"
+        "from tests.run.test_isolated import Isolated, finish, job, toys\n"
         "stop = threading.Event()\n"
         "signal.signal(signal.SIGTERM, lambda *_: stop.set())\n"
         "patient = job(toys.PatientJob, Path(sys.argv[1]))\n"
-        "try: Isolated(preload=[]).run(patient, lambda event: print('started', flush=True), stop.is_set)\n"
+        "try: finish(Isolated(preload=[]).run(patient, lambda event: print('started', flush=True), stop.is_set))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     parent = subprocess.Popen(

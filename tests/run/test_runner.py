@@ -15,7 +15,8 @@ from variantforge.errors import DataError, IntegrityError, Interrupted, OutOfSpa
 from variantforge.plan.build import Plan
 from variantforge.plan.explain import Blocked, Reuse, Run, explain
 from variantforge.run.inline import Inline
-from variantforge.run.runner import RunReport, run_plan
+from variantforge.run.results import RunReport
+from variantforge.run.runner import run_plan
 from variantforge.stages import STAGES
 from variantforge.store.artifacts import Store
 from variantforge.store.journal import Journal

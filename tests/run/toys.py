@@ -1,17 +1,18 @@
-"""A toy stage, and jobs that misbehave in every way a step can."""
+"""A toy stage, an executor that takes turns, and jobs that misbehave in every way a step can."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 from variantforge.errors import Interrupted, NonFiniteLoss
 from variantforge.plan.build import Plan
-from variantforge.run.executor import Job
+from variantforge.run.executor import Job, Waits
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.stage import Place
 from variantforge.step import Artifact, Step, StepContext
@@ -51,6 +52,56 @@ def toy_plan(*steps: Step) -> Plan:
 
 def toy(name: str, *inputs: Step, stage: str = "train", **params: Any) -> Step:
     return Step(stage, 1, "toy", {"name": name, **params}, {f"in{n}": step.key for n, step in enumerate(inputs)})
+
+
+class ToyMerge(Toy):
+    """Leaves a model of 4,000 weights, in a file that holds its header alone."""
+
+    def do(self, context: StepContext) -> None:
+        (context.out / "model").mkdir()
+        header = json.dumps({"weight": {"dtype": "BF16", "shape": [40, 100], "data_offsets": [0, 8000]}}).encode()
+        text = len(header).to_bytes(8, "little") + header + bytes(8000)
+        (context.out / "model" / "model.safetensors").write_bytes(text)
+        super().do(context)
+
+
+def toy_format(name: str, merge: Step, **params: Any) -> Step:
+    """A quantize step whose memory is known: such steps may be at work side by side."""
+    return Step("quantize", 1, "gguf", {"name": name, "type": name, **params}, {"model": merge.key})
+
+
+class Turns:
+    """Does steps in this process, turn by turn: each is at work for as many turns as its parameter ``turns`` says (3),
+    and is done, or fails, in the last."""
+
+    def __init__(self) -> None:
+        self.at_work: list[str] = []
+        self.seen: list[tuple[str, ...]] = []  # what was at work together, whenever a step began
+        self.ended: list[str] = []
+        self._always_ready, write_end = os.pipe()
+        os.close(write_end)
+
+    def warm_up(self) -> None: ...
+
+    def run(
+        self, job: Job, emit: Callable[[dict[str, Any]], None], stopping: Callable[[], bool]
+    ) -> Generator[Waits, None, None]:
+        name = str(job.step.params["name"])
+        self.at_work.append(name)
+        self.seen.append(tuple(self.at_work))
+        try:
+            for turn in range(job.step.params.get("turns", 3)):
+                emit({"kind": "progress", "done": turn, "total": 3, "unit": "turn", "metrics": {}})
+                if stopping():
+                    raise Interrupted(f"{name} has saved")
+                yield (self._always_ready,)
+            job.do(emit, stopping)
+        finally:
+            self.at_work.remove(name)
+            self.ended.append(name)
+
+    def close(self) -> None:
+        os.close(self._always_ready)
 
 
 class TellingJob(Job):

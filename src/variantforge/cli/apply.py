@@ -34,7 +34,7 @@ from variantforge.cli.words import counted, duration
 from variantforge.errors import GateFailed, Interrupted, VariantforgeError
 
 if TYPE_CHECKING:
-    from variantforge.run.runner import RunReport
+    from variantforge.run.results import RunReport
 
 app = typer.Typer(**STYLE)
 _EXAMPLES = (
@@ -44,6 +44,7 @@ _EXAMPLES = (
   vf apply qwen.yaml --only code   one variant and what it needs
   vf apply --until merge           train and merge; formats and publication another day
   vf apply --json > report.json    progress to the terminal, the report to a file
+  vf apply --parallel 1            one step after another, also where memory would hold several
   vf apply --yes                   also write to the Hub without asking: for CI
   vf apply --frozen                with what variantforge.lock holds, or not at all: for CI
   vf apply --force "REASON"        ship what gates refuse; the reason stands on the cards
@@ -79,6 +80,14 @@ def apply(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write to the Hub without asking: for CI.")] = False,
     offline: Offline = False,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="At most N formats at once; 1: one after another.  [default: what cores and memory allow]",
+        ),
+    ] = None,
     force: Annotated[
         str | None, typer.Option("--force", metavar="REASON", help="Ship what gates refuse; REASON goes on the cards.")
     ] = None,
@@ -102,13 +111,13 @@ def apply(
     if whole and not offline and opened.file.spec.publish.to == "hub":
         warn_early(opened, explain(opened.plan, opened.store, selected=selected), out)
     with reporter_for(out) as reporter:
-        report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter)
+        report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter, parallel=parallel)
     if reason and isinstance(report.error, GateFailed) and force_refused(opened, report, reason):
         write(out, opened, report)
         opened = open_family(file, store, out, frozen=frozen, offline=offline)
         selected = opened.plan.select(until=until, only=only or ())
         with reporter_for(out) as reporter:
-            report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter)
+            report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter, parallel=parallel)
     elif reason and report.error is None and not list(forced_gates(opened.plan)):
         out.note("--force was not needed: every gate passed")
     write(out, opened, report)

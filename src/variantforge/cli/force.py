@@ -11,7 +11,7 @@ from variantforge.errors import UsageError
 if TYPE_CHECKING:
     from variantforge.cli.options import Opened
     from variantforge.plan.plan import Plan
-    from variantforge.run.runner import RunReport
+    from variantforge.run.results import RunReport
 
 
 def check_reason(reason: str | None) -> str | None:

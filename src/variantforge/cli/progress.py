@@ -1,9 +1,13 @@
-"""What a person sees while steps run, on stderr: live bars on a terminal, else plain lines, few and far between."""
+"""What a person sees while steps run, on stderr: live bars on a terminal, else plain lines, few and far between.
+
+Several steps may be at work at once: each keeps the number it began with, and each has a bar of its own.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,11 +16,11 @@ from variantforge.cli.words import counted, duration, figure, size
 from variantforge.errors import Interrupted
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from variantforge.plan.build import Plan
     from variantforge.plan.explain import Decision
-    from variantforge.run.runner import Reporter, Result
+    from variantforge.run.results import Reporter, Result
 
 EVERY_S = 10.0  # between two lines about one step
 _FIRST = ("loss", "tokens_per_s")  # metrics told rather than any others
@@ -38,14 +42,24 @@ def reporter_for(out: Output) -> LiveReporter:
     return Bars(out) if out.is_terminal("stderr") else Lines(out)
 
 
+@dataclass
+class AtWork:
+    """One step: its label, its place in the count (``[ 3/12]``), when it was told of last, and its first progress as
+    (time, done): a resumed step is not new."""
+
+    label: str
+    position: str
+    told: float
+    first: tuple[float, float] | None = None
+
+
 class Lines:
-    """One line when a step starts and one when it ends; between, at most one every ``EVERY_S`` seconds."""
+    """One line when a step starts and one when it ends; between, at most one every ``EVERY_S`` seconds of each."""
 
     def __init__(self, out: Output, clock: Callable[[], float] = time.monotonic) -> None:
         self.out, self.clock = out, clock
         self.total = self.number = 0
-        self._label, self._began, self._told = "", 0.0, 0.0
-        self._first: tuple[float, float] | None = None  # (time, done) of the first progress: a resumed step is not new
+        self._at_work: dict[str, AtWork] = {}
 
     def __enter__(self) -> Lines:
         return self
@@ -62,45 +76,41 @@ class Lines:
 
     def step_started(self, key: str, label: str) -> None:
         self.number += 1
-        self._label, self._began, self._told, self._first = label, self.clock(), self.clock(), None
-        self.out.note((self._position, "dim"), label)
+        step = self._at_work[key] = AtWork(label, position(self.number, self.total), self.clock())
+        self.out.note((step.position, "dim"), label)
 
     def event(self, key: str, event: Mapping[str, Any]) -> None:
+        step = self._at_work[key]
         if event["kind"] == "note":
-            self.out.note((self._position, "dim"), f"{self._label}: {event['text']}")
+            self.out.note((step.position, "dim"), f"{step.label}: {event['text']}")
         elif event["kind"] == "progress":
-            self._progress(event)
+            self._progress(step, event)
 
-    def _progress(self, event: Mapping[str, Any]) -> None:
+    def _progress(self, step: AtWork, event: Mapping[str, Any]) -> None:
         now = self.clock()
-        if self._first is None:
-            self._first = (now, event["done"])
-        if now - self._told < EVERY_S:
+        if step.first is None:
+            step.first = (now, event["done"])
+        if now - step.told < EVERY_S:
             return
-        self._told = now
-        since, done = self._first
+        step.told = now
+        since, done = step.first
         left = remaining(event["done"] - done, event["total"] - event["done"], now - since)
         parts = [how_far(event), *metrics(event), f"{duration(left)} left" if left is not None else ""]
-        self.out.note((self._position, "dim"), f"{self._label}: {'  '.join(part for part in parts if part)}")
+        self.out.note((step.position, "dim"), f"{step.label}: {'  '.join(part for part in parts if part)}")
 
     def step_ended(self, key: str, label: str, result: Result) -> None:
         if result.outcome in _RAN:
-            self.out.note((self._position, "dim"), *ending(label, result))
-
-    @property
-    def _position(self) -> str:
-        width = len(str(self.total))
-        return f"[{self.number:>{width}}/{self.total}]"
+            self.out.note((self._at_work.pop(key).position, "dim"), *ending(label, result))
 
 
 class Bars:
-    """A bar for the step at work, what it last measured, and the time left; ended steps scroll up as lines."""
+    """A bar for each step at work, what it last measured, and the time left; ended steps scroll up as lines."""
 
     def __init__(self, out: Output) -> None:
         self.out = out
         self._progress: Progress | None = None
-        self._task: Any = None
-        self._label, self._number, self._total = "", 0, 0
+        self._at_work: dict[str, tuple[str, TaskID]] = {}  # label and bar
+        self._number = self._total = 0
 
     def __enter__(self) -> Bars:
         return self
@@ -119,17 +129,20 @@ class Bars:
             self._progress.start()
 
     def step_started(self, key: str, label: str) -> None:
-        self._label, self._number = label, self._number + 1
+        self._number += 1
         if self._progress:
-            position = f"[{self._number}/{self._total}]"
-            self._task = self._progress.add_task(label, total=None, position=position, far="", metrics="")
+            place = position(self._number, self._total)
+            self._at_work[key] = label, self._progress.add_task(label, total=None, position=place, far="", metrics="")
 
     def event(self, key: str, event: Mapping[str, Any]) -> None:
+        if self._progress is None:
+            return
+        label, bar = self._at_work[key]
         if event["kind"] == "note":
-            self._line(f"{self._label}:", event["text"])
-        elif event["kind"] == "progress" and self._progress:
+            self._line(f"{label}:", event["text"])
+        elif event["kind"] == "progress":
             self._progress.update(
-                self._task,
+                bar,
                 completed=event["done"],
                 total=event["total"] or None,
                 far=how_far(event),
@@ -137,9 +150,8 @@ class Bars:
             )
 
     def step_ended(self, key: str, label: str, result: Result) -> None:
-        if result.outcome in _RAN:
-            if self._progress:
-                self._progress.remove_task(self._task)
+        if result.outcome in _RAN and self._progress:
+            self._progress.remove_task(self._at_work.pop(key)[1])
             self._line(*ending(label, result))
 
     def _line(self, *cells: Cell) -> None:
@@ -148,6 +160,11 @@ class Bars:
         text = " ".join(self.out.painted(cell, "stderr") for cell in cells)
         if self._progress:  # soft_wrap: the terminal folds a long line, and copying it gives one line again
             self._progress.console.print(Text.from_ansi(text), soft_wrap=True)
+
+
+def position(number: int, total: int) -> str:
+    """``[ 3/12]``: places of one count are of one width."""
+    return f"[{number:>{len(str(total))}}/{total}]"
 
 
 def _bars(*, coloured: bool) -> Progress:

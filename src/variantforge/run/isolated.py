@@ -17,13 +17,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from variantforge import redact
 from variantforge.errors import Interrupted, StepError, VariantforgeError
-from variantforge.run.executor import Job
+from variantforge.run.executor import Job, Waits
 
 # Imported once by the fork server. Importing starts no threads and no device, so that forking stays safe.
 PRELOAD = ("variantforge.run.heavy", "variantforge.cli.app")
@@ -56,14 +56,14 @@ class Isolated:
             with without_secrets(), deaf_to_signals():  # for each: the first lets SIGTERM through when it is done
                 start()
 
-    def run(self, job: Job, emit: Emit, stopping: Callable[[], bool]) -> None:
+    def run(self, job: Job, emit: Emit, stopping: Callable[[], bool]) -> Generator[Waits, None, None]:
         self.warm_up()
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(target=_child, args=(job, theirs, os.getpid(), tokens_for(job)), daemon=True)
         process.start()
         theirs.close()
         try:
-            failure = self._attend(job, process, ours, emit, stopping)
+            failure = yield from self._attend(job, process, ours, emit, stopping)
         finally:
             if process.is_alive():
                 process.kill()
@@ -72,7 +72,9 @@ class Isolated:
         if failure is not None:
             raise failure
 
-    def _attend(self, job: Job, process: Any, pipe: Any, emit: Emit, stopping: Callable[[], bool]) -> Failure:
+    def _attend(
+        self, job: Job, process: Any, pipe: Any, emit: Emit, stopping: Callable[[], bool]
+    ) -> Generator[Waits, None, Failure]:
         """Passes events on until the step ends; asks it to stop, once, when the user does, and then waits no longer
         than ``GRACE_S``."""
         asked_at: float | None = None
@@ -80,7 +82,8 @@ class Isolated:
             if asked_at is None and stopping():
                 asked_at = time.monotonic()
                 pipe.send("stop")
-            if not multiprocessing.connection.wait([pipe, process.sentinel], timeout=0.2):
+            yield (pipe, process.sentinel)
+            if not multiprocessing.connection.wait([pipe, process.sentinel], timeout=0):
                 if asked_at is not None and time.monotonic() - asked_at > GRACE_S:
                     return Interrupted("stopped before the step was done")
                 continue

@@ -27,7 +27,7 @@ class Machine:
 def this_machine() -> Machine:
     if _has_card():
         return Machine("cuda", True, _card_bytes())
-    return Machine("cpu", _cpu_has_bf16(), _free_bytes())
+    return Machine("cpu", _cpu_has_bf16(), available_bytes())
 
 
 def _has_card() -> bool:
@@ -58,7 +58,7 @@ def _cpu_has_bf16() -> bool:
     return bool(flags & {"avx512_bf16", "amx_tile"})
 
 
-def _free_bytes() -> int | None:
+def available_bytes() -> int | None:
     """What the system says is available, or what is left of this group's limit."""
     found = [size for size in (_available(), *_left_of_limits()) if size is not None]
     return min(found, default=None)
