@@ -45,7 +45,8 @@ def complaints_of(error: ValidationError, places: Places) -> list[Complaint]:
     for detail in error.errors(include_url=False):
         path = written_path(detail["loc"], places)
         lacks = detail["type"] == "missing" and places.gaps(path[:-1])
-        if not lacks and not places.unread(path):
+        half_known = detail["type"] == "value_error" and places.holds_unread(path)
+        if not (lacks or half_known or places.unread(path)):
             by_path.setdefault(path, []).append(detail)
     parents = {path[:length] for path in by_path for length in range(len(path))}
     for path in parents & by_path.keys():

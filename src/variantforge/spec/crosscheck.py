@@ -183,8 +183,8 @@ def _gates(family: Mapping[str, Any]) -> Iterator[Finding]:
             yield path, f"'{metric}' is no metric: write <name under evaluate>.<metric>, for example heldout.loss"
         elif not any(metric.startswith(f"{evaluation}.") for evaluation in evaluations):
             hint = near(name, evaluations) or (f" It names {listed(evaluations)}." if evaluations else " It is empty.")
-            why = "it is off" if name in written else "it is not under 'evaluate'"
-            yield path, f"nobody measures '{name}': {why}.{hint}"
+            why = "it is off." if name in written else f"it is not under 'evaluate'.{hint}"
+            yield path, f"nobody measures '{name}': {why}"
 
 
 def _repos(family: Mapping[str, Any]) -> Iterator[Finding]:

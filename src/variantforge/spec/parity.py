@@ -21,7 +21,8 @@ def complaints(evaluate: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         evaluator = _evaluator(one)
         if evaluator == OFF and name != PARITY:
             yield ("evaluate", name), f"'off' is for {PARITY} alone, which every family has: remove this entry"
-        if name == PARITY and isinstance(evaluator, str) and evaluator not in (PARITY, OFF):
+        other = isinstance(one, Mapping) and isinstance(evaluator, str)  # any other text is no entry at all
+        if name == PARITY and other and evaluator not in (PARITY, OFF):
             yield ("evaluate", name), f"'{PARITY}' is the evaluation that every family has: give this one another name"
 
 

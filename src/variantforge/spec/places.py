@@ -54,6 +54,14 @@ class Places:
     def problem(self, complaint: Complaint) -> Problem:
         return Problem(self.spell(complaint.mark), spell_path(complaint.path), complaint.text)
 
+    def holds_unread(self, path: KeyPath) -> bool:
+        """Whether the mapping at a path has a value that could not be read: what it says as a whole is not known."""
+        node: Node | None = self.root
+        for part in path:
+            node = _child(node, part) if node else None
+        children = node.children if node is not None else None
+        return any(child.unread for child in (children.values() if isinstance(children, dict) else children or ()))
+
     def path_of(self, key: str) -> KeyPath:
         """The longest path that a written key path names. Names may hold dots, so the document decides."""
         return _longest(self.root, key)[0]

@@ -13,6 +13,7 @@ from variantforge.errors import RewardFailed, VariantforgeError, WrongRows
 from variantforge.registry import near
 from variantforge.spec.complaints import sentence_of
 from variantforge.spec.family import RewardSpec, Section
+from variantforge.spec.places import spell_path
 from variantforge.stages.train.method import Needs
 from variantforge.stages.train.rewards import REWARDS, Answer, Reward, Score
 from variantforge.step import Pin, Step
@@ -56,7 +57,7 @@ def _checked(desk: Desk, key: str, spec: RewardSpec) -> tuple[dict[str, Any], Ma
 def _told(error: ValidationError, form: type[Section]) -> Iterator[tuple[str, str]]:
     """pydantic's complaints as ``key, sentence``."""
     for detail in error.errors(include_url=False):
-        key = ".".join(map(str, detail["loc"]))
+        key = spell_path(detail["loc"])
         if detail["type"] == "extra_forbidden":
             known = [field.alias or name for name, field in form.model_fields.items()]
             yield key, f"unknown key.{near(key, known) or ' Known: ' + (', '.join(known) or 'none') + '.'}"
