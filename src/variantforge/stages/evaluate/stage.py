@@ -19,6 +19,7 @@ from variantforge.fsops import write_json, write_text
 from variantforge.registry import near
 from variantforge.spec.complaints import sentence_of
 from variantforge.spec.family import EvaluatorSpec, FamilySpec, Section, VariantSpec
+from variantforge.spec.places import spell_path
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.again import in_other_batches
 from variantforge.stages.evaluate.judges.planning import Appointed, appoint
@@ -249,7 +250,7 @@ def _told(error: ValidationError, form: type[Section]) -> Iterator[tuple[str, st
     details = error.errors(include_url=False)
     strange = {detail["loc"][:-1] for detail in details if detail["type"] == "extra_forbidden"}
     for detail in details:
-        key, last = ".".join(map(str, detail["loc"])), str(detail["loc"][-1] if detail["loc"] else "")
+        key, last = spell_path(detail["loc"]), str(detail["loc"][-1] if detail["loc"] else "")
         fields = _section(form, detail).model_fields
         if detail["type"] == "extra_forbidden":
             yield key, f"unknown key.{near(last, list(fields)) or ' Known: ' + ', '.join(fields) + '.'}"
