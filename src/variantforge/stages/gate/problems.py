@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from variantforge.registry import near
 from variantforge.spec.family import FamilySpec, GateSpec
 from variantforge.spec.gates import names
-from variantforge.stages.evaluate.evaluation import Evaluation, split_metric, subjects
 from variantforge.stages.evaluate.metric import BASE
+from variantforge.stages.evaluate.stage import Evaluation, split_metric, subjects
 from variantforge.stages.gate.demands import PREVIOUS, applies, evaluations_of, meant
 from variantforge.stages.stage import Desk
 
