@@ -25,7 +25,7 @@ from variantforge.hashing import file_digest
 from variantforge.stages.base.stage import STAGE as BASE
 from variantforge.stages.evaluate.code.items import read_items
 from variantforge.stages.evaluate.stage import STAGE as EVALUATE
-from variantforge.stages.evaluate.stage import read_examples
+from variantforge.stages.evaluate.evaluation import read_examples
 from variantforge.step import Artifact, Pin, Step, StepContext
 
 RESULTS = Path(__file__).parent / "results" / "humaneval.json"

@@ -130,7 +130,7 @@ def test_a_margin_within_the_noise_of_measuring_is_not_enough_data(
     """The second measurement is the same file in other batches; here it is made to differ, as some machines do."""
     from variantforge.stages.evaluate import stage
     from variantforge.stages.evaluate.again import batch_limit
-    from variantforge.stages.evaluate.stage import Measured
+    from variantforge.stages.evaluate.evaluation import Measured
 
     gate = {"metric": "heldout.loss", "vs": "base", "worse_by_at_most": 0.05, "noise_floor": True}
     report, (quiet,) = judged(family, gate)

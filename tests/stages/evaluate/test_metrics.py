@@ -6,8 +6,8 @@ from pathlib import Path
 
 from variantforge.fsops import write_json
 from variantforge.spec.family import EvaluatorSpec
+from variantforge.stages.evaluate.evaluation import evaluation, metric_of, split_metric
 from variantforge.stages.evaluate.metric import Metric
-from variantforge.stages.evaluate.stage import evaluation, metric_of, split_metric
 from variantforge.step import Artifact
 
 

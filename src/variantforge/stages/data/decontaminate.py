@@ -18,13 +18,12 @@ from variantforge.errors import DataError
 from variantforge.stages.data.code_forms import forms_in
 from variantforge.stages.data.sources import BadRow, open_table
 from variantforge.stages.data.words import grams, words
-from variantforge.stages.evaluate.suites import SuiteText
+from variantforge.stages.evaluate.suites import ITEM_NAMES, SuiteText, item_name
 from variantforge.stages.rows import HELDOUT, TRAIN, read_rows, texts_of
 
 LEAST_WORDS = 8  # of a text that is looked for
 COMMON = 3  # items of a suite that may share a run of words before it tells none of them
 _SHOWN_ROWS = 20  # ids of rows in the report of one item
-_ID_FIELDS = ("task_id", "id", "question_id", "item", "name")
 Row = Mapping[str, Any]
 
 
@@ -175,10 +174,10 @@ def texts_of_file(path: Path, name: str) -> Iterator[SuiteText]:
             raise DataError(
                 f"{record.place}  {values.detail}", next=f"correct {name}, which decontaminate.against names"
             )
-        item = next((str(values[field]) for field in _ID_FIELDS if values.get(field) not in (None, "")), str(number))
+        item = item_name(values, number)
         if isinstance(solution := values.get("canonical_solution"), str):
             yield SuiteText(item, f"{values.get('prompt') or ''}{solution}", True)
-        for text in _strings({field: value for field, value in values.items() if field not in _ID_FIELDS}):
+        for text in _strings({field: value for field, value in values.items() if field not in ITEM_NAMES}):
             yield SuiteText(item, text, True)
 
 

@@ -12,8 +12,8 @@ from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.spec.words import no_such
 from variantforge.stages.data.pool import AGAINST, BASE
 from variantforge.stages.data.sources import READERS, readable
-from variantforge.stages.evaluate.stage import Evaluation, evaluation
-from variantforge.stages.evaluate.suites import HasSuite, HasSuiteFiles, HasTasks
+from variantforge.stages.evaluate.evaluation import Evaluation, evaluation
+from variantforge.stages.evaluate.suites import HasSuite, HasSuiteFiles, HasTasks, is_looked_for
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Pin, Step
 
@@ -115,7 +115,7 @@ def _files(family: FamilySpec, folder: Path) -> list[tuple[str, str]]:
         for title, one in asked.items()
         if one
         for key, name in _files_of(one).items()
-        if name.startswith(("./", "../", "/", "~/", "package:")) and readable(name)
+        if is_looked_for(name)
     ]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from variantforge.registry import Registry
 
 if TYPE_CHECKING:
-    from variantforge.stages.evaluate.stage import Evaluator
+    from variantforge.stages.evaluate.evaluation import Evaluator
 
 EVALUATORS: Registry[type[Evaluator]] = Registry(
     "evaluators",

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from variantforge.spec.family import Section
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.heldout import Example
 from variantforge.stages.evaluate.metric import QUANTIZED, Metric, is_quantized, method_of
 from variantforge.stages.evaluate.runtime_gap import TOLERANCE, measure_gap, sampled
 from variantforge.stages.evaluate.scoring import check_vocabulary, gguf_of, load_both, read_rows, scored
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.step import StepContext
 
 if TYPE_CHECKING:

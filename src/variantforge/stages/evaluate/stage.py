@@ -7,10 +7,10 @@ measured of every example, in the order of the data; ``metrics.json`` and the fa
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -18,15 +18,23 @@ from variantforge.errors import EvaluateError, VariantforgeError
 from variantforge.fsops import write_json, write_text
 from variantforge.registry import near
 from variantforge.spec.complaints import sentence_of
-from variantforge.spec.family import EvaluatorSpec, FamilySpec, Section, VariantSpec
+from variantforge.spec.family import FamilySpec, Section, VariantSpec
 from variantforge.spec.places import spell_path
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.again import in_other_batches
+from variantforge.stages.evaluate.clean import CLEAN, plan_clean, view_of
+from variantforge.stages.evaluate.evaluation import (
+    EXAMPLES_FILE,
+    Evaluation,
+    Evaluator,
+    Measured,
+    evaluation,
+    subjects,
+)
 from variantforge.stages.evaluate.judges.planning import Appointed, appoint
 from variantforge.stages.evaluate.metric import BASE, MERGED, Metric
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
-from variantforge.stages.evaluate.suites import HasJudge, HasPins, HasTasks
-from variantforge.stages.quantize import is_model
+from variantforge.stages.evaluate.suites import HasJudge, HasPins
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 
@@ -36,93 +44,7 @@ ROLES = {  # what an evaluator may need beside the subject: stage and name of th
     "adapter": ("train", ""),
     "base": ("base", ""),
 }
-EXAMPLES_FILE, METRICS_FILE = "examples.jsonl", "metrics.json"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an evaluator hands back: one row per example (``id`` and the columns its metrics sum), and further facts.
-
-    ``metrics``: what was measured, where the evaluator's ``METRICS`` do not say it.
-    """
-
-    examples: list[dict[str, Any]]
-    facts: dict[str, Any] = field(default_factory=dict)
-    metrics: tuple[Metric, ...] = ()
-
-
-class Evaluator(Protocol):
-    """One way to measure a subject. ``Params`` is what a user may write beside ``evaluator:``; it forbids the rest.
-
-    ``METRICS`` is known without importing torch. ``heavy`` evaluators import it when they measure. One that reads
-    files of the user's also has ``pins`` (see ``HasPins``), one that asks a fixed suite ``suite_texts``, one whose
-    metrics stand in such files ``metrics_in`` (see ``HasTasks``), one that asks another model ``judge``.
-    """
-
-    Params: type[Section]
-    METRICS: tuple[Metric, ...]
-    heavy: bool
-
-    def metrics(self, params: Any, subject: str) -> tuple[Metric, ...]:
-        """Those of ``METRICS`` that are measured of ``subject`` with these parameters; () when it is not measured."""
-
-    def needs(self, params: Any, subject: str) -> tuple[str, ...]:
-        """Which of ``ROLES`` the measurement of ``subject`` takes in beside ``model``: they enter the step's key."""
-
-    def identity(self, params: Any, subject: str) -> dict[str, Any]:
-        """The parameters that change what comes out for ``subject``: they enter the step's key."""
-
-    def evaluate(self, context: StepContext) -> Measured:
-        """Measures ``inputs["model"]`` beside the inputs that it needs.
-
-        Raises EvaluateError when it cannot; it never hands back a made-up figure.
-        """
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """An entry under ``evaluate`` in a family file, with its parameters checked; ``folder`` is that of the file."""
-
-    method: str
-    evaluator: Evaluator
-    params: Section
-    folder: Path = Path()
-
-    def metrics(self, subject: str) -> tuple[Metric, ...]:
-        """All metrics of ``subject``: the one place that knows them while planning."""
-        if isinstance(self.evaluator, HasTasks):
-            return self.evaluator.metrics_in(self.params, subject, self.folder)
-        return self.evaluator.metrics(self.params, subject)
-
-    def names(self) -> list[str]:
-        """Names of the metrics that some subject may have."""
-        found = {} if isinstance(self.evaluator, HasTasks) else {one.name: None for one in self.evaluator.METRICS}
-        return list(found or {one.name: None for one in self.metrics(MERGED)})
-
-    def needs(self, subject: str) -> tuple[str, ...]:
-        return self.evaluator.needs(self.params, subject)
-
-    def identity(self, subject: str) -> dict[str, Any]:
-        return self.evaluator.identity(self.params, subject)
-
-
-def evaluation(spec: EvaluatorSpec, folder: Path = Path()) -> Evaluation | None:
-    """The evaluation that a spec asks for; None when the evaluator is unknown or its parameters are wrong.
-
-    ``folder``: where the family file lies; relative paths in ``spec`` start there.
-    """
-    if spec.evaluator not in EVALUATORS:
-        return None
-    evaluator = EVALUATORS.load(spec.evaluator)()
-    try:
-        return Evaluation(spec.evaluator, evaluator, evaluator.Params(**spec.params), folder)
-    except ValidationError:
-        return None
-
-
-def subjects(variant: VariantSpec) -> list[str]:
-    """What is measured of a variant, in the order of tables."""
-    return [BASE, MERGED, *filter(is_model, variant.quantize)]
+METRICS_FILE = "metrics.json"
 
 
 class Evaluate:
@@ -149,37 +71,32 @@ class Evaluate:
                     inputs |= judged_by
                     step = Step(self.name, self.version, method, identity, inputs, {**pins, **judge.pins}, judge.hints)
                     desk.add(Place(self.name, name, f"{title}:{subject}"), step)
+                    plan_clean(desk, name, title, subject, step, asked)
 
     def do(self, context: StepContext) -> None:
+        if CLEAN in context.step.params:
+            _write(context, view_of(context.step, context.inputs))
+            return
         evaluator = EVALUATORS.load(context.step.method)()
         with in_other_batches(context) as asked:
             measured = _measure(evaluator, asked)
-        try:
-            metrics = dict(_metrics(measured.metrics or evaluator.METRICS, measured.examples))
-        except NothingToCount as error:
-            raise EvaluateError("nothing could be counted", why=str(error)) from error
-        write_text(context.out / EXAMPLES_FILE, "".join(_line(row) for row in measured.examples))
-        write_json(context.out / METRICS_FILE, metrics)
-        columns = {one.name: _columns(one) for one in measured.metrics}
-        facts = {**measured.facts, **({"columns": columns} if columns else {})}
-        context.write_facts({"metrics": metrics, "examples": len(measured.examples), **facts})
+        _write(context, measured, evaluator.METRICS)
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
 
 
-def metric_of(method: str, measured: Artifact, name: str) -> Metric:
-    """The metric of that name of what ``method`` measured: from the artifact where it says, else from ``METRICS``."""
-    columns = measured.facts.get("columns", {})
-    if name in columns:
-        return Metric(name, **columns[name])
-    return next(one for one in EVALUATORS.load(method).METRICS if one.name == name)
-
-
-def split_metric(text: str, titles: Collection[str]) -> tuple[str, str]:
-    """``general.gsm8k.acc`` -> ``general``, ``gsm8k.acc``, by the longest of ``titles``; both parts may hold dots."""
-    title = max((title for title in titles if text.startswith(f"{title}.")), key=len, default="")
-    return (title, text[len(title) + 1 :]) if title else (text.rpartition(".")[0], text.rpartition(".")[2])
+def _write(context: StepContext, measured: Measured, usual: Sequence[Metric] = ()) -> None:
+    """``usual``: what is summed where ``measured`` does not say it."""
+    try:
+        metrics = dict(_metrics(measured.metrics or usual, measured.examples))
+    except NothingToCount as error:
+        raise EvaluateError("nothing could be counted", why=str(error)) from error
+    write_text(context.out / EXAMPLES_FILE, "".join(_line(row) for row in measured.examples))
+    write_json(context.out / METRICS_FILE, metrics)
+    columns = {one.name: _columns(one) for one in measured.metrics}
+    facts = {**measured.facts, **({"columns": columns} if columns else {})}
+    context.write_facts({"metrics": metrics, "examples": len(measured.examples), **facts})
 
 
 def _columns(metric: Metric) -> dict[str, Any]:
@@ -214,12 +131,6 @@ def _asked_of(family: FamilySpec, title: str, subject: str) -> tuple[str, dict[s
     asked = evaluation(family.evaluate[title])
     assert asked is not None
     return asked.method, asked.identity(subject), asked.needs(subject)
-
-
-def read_examples(artifact: Artifact) -> list[dict[str, Any]]:
-    """What was measured of every example, in the order of the data."""
-    with open(artifact.path / EXAMPLES_FILE, "rb") as file:
-        return [json.loads(line) for line in file]
 
 
 def _inputs(desk: Desk, variant: str, subject: str, needs: Sequence[str]) -> dict[str, str]:

@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from variantforge.refs import Ref
+from variantforge.stages.data.sources import readable
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin
+
+ITEM_NAMES = ("task_id", "id", "question_id", "item", "name")  # fields of a record that name it; the first wins
+
+
+def item_name(values: Mapping[str, Any], number: int) -> str:
+    """What an item of a file is called: as it says itself, else its number among the records, from 1.
+
+    Evaluators and decontamination call it so, both: what the one finds, the other leaves out.
+    """
+    return next((str(values[field]) for field in ITEM_NAMES if values.get(field) not in (None, "")), str(number))
 
 
 class SuiteText(NamedTuple):
@@ -60,6 +71,32 @@ class HasSuiteFiles(Protocol):
 
     def suite_files(self, params: Any) -> Mapping[str, str]:
         """The key that names a file -> the file as the user wrote it (``./prompts.jsonl``, ``package:dist/file``)."""
+
+
+def is_looked_for(name: str) -> bool:
+    """Whether decontamination reads a suite's file of that name, as the user wrote it; what it cannot read is told
+    where the evaluation stands."""
+    return name.startswith(("./", "../", "/", "~/", "package:")) and readable(name)
+
+
+class Named(NamedTuple):
+    """A suite as the report of decontamination names it, and the column of an example that names its item there."""
+
+    suite: str
+    column: str
+
+
+@runtime_checkable
+class HasNamedItems(Protocol):
+    """An evaluator whose examples can be found again among the items that decontamination looked for: its figures are
+    also told without those that the training data hold."""
+
+    def named_suites(self, params: Any, folder: Path) -> Mapping[str, Named]:
+        """``source`` of an example (or ``task``, where it has one) -> its suite. Those that are left out are not
+        looked for, or their items cannot be told apart."""
+
+    def named_metrics(self, params: Any, subject: str, folder: Path) -> tuple[Metric, ...]:
+        """Those of the metrics of ``subject`` that rest on such examples alone."""
 
 
 @runtime_checkable

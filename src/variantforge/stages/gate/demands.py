@@ -10,15 +10,17 @@ from typing import Any
 
 from variantforge.spec.family import FamilySpec, GateSpec
 from variantforge.spec.gates import names
+from variantforge.stages.evaluate.clean import CLEAN, SUFFIX, twins
+from variantforge.stages.evaluate.evaluation import Evaluation, evaluation, split_metric
 from variantforge.stages.evaluate.metric import BASE, Metric
-from variantforge.stages.evaluate.stage import Evaluation, evaluation, split_metric
 
 PREVIOUS = "previous"
 
 
 @dataclass(frozen=True)
 class Demand:
-    """One gate on one metric of one subject. ``number``: the gate's place in the file."""
+    """One gate on one metric of one subject. ``number``: the gate's place in the file. ``clean``: it is a metric without
+    the items that the training data hold."""
 
     evaluation: str
     metric: Metric
@@ -26,6 +28,7 @@ class Demand:
     gate: GateSpec
     figure: float
     number: int
+    clean: bool = False
 
     @property
     def name(self) -> str:
@@ -35,7 +38,8 @@ class Demand:
     def identity(self) -> dict[str, Any]:
         """What enters the key: the figure of this very subject, so that another format's may change."""
         own = {key: value for key, value in self.gate.identity().items() if key not in ("on", self.gate.bound)}
-        return {**own, self.gate.bound: self.figure, "metric": self.name, "evaluator": self.method}
+        named = {"metric": self.name, "evaluator": self.method, **({CLEAN: True} if self.clean else {})}
+        return {**own, self.gate.bound: self.figure, **named}
 
 
 def evaluations_of(family: FamilySpec, folder: Path) -> dict[str, Evaluation]:
@@ -55,8 +59,9 @@ def _demands(family: FamilySpec, evaluations: Mapping[str, Evaluation], subject:
         title, wanted = split_metric(gate.metric, evaluations)
         figure = gate.figure(subject)
         if title in evaluations and figure is not None and gate.vs != subject and applies(gate, subject):
-            for metric in meant(evaluations[title], wanted, subject, gate.vs):
-                yield Demand(title, metric, evaluations[title].method, gate, figure, number)
+            asked = evaluations[title]
+            for metric in meant(asked, wanted, subject, gate.vs):
+                yield Demand(title, metric, asked.method, gate, figure, number, metric in twins(asked, subject))
 
 
 def applies(gate: GateSpec, subject: str) -> bool:
@@ -65,8 +70,17 @@ def applies(gate: GateSpec, subject: str) -> bool:
 
 def meant(asked: Evaluation, wanted: str, subject: str, vs: str | None) -> list[Metric]:
     """The metrics named by ``wanted`` (a name or a wildcard) that ``subject`` has, and ``vs`` too when compared."""
-    found = [metric for metric in asked.metrics(subject) if fnmatchcase(metric.name, wanted)]
+    found = [metric for metric in _known(asked, wanted, subject) if fnmatchcase(metric.name, wanted)]
     if vs is None:
         return found
-    there = asked.metrics(subject if vs == PREVIOUS else vs)
+    there = _known(asked, wanted, subject if vs == PREVIOUS else vs)
     return [metric for metric in found if metric.better and metric in there]
+
+
+def asks_for_clean(wanted: str) -> bool:
+    """A wildcard means metrics without the items that the training data hold only when it ends as their names do."""
+    return wanted.endswith(SUFFIX)
+
+
+def _known(asked: Evaluation, wanted: str, subject: str) -> tuple[Metric, ...]:
+    return asked.metrics(subject) + (twins(asked, subject) if asks_for_clean(wanted) else ())

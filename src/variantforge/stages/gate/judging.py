@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from variantforge.errors import EvaluateError, UnpairedGate
 from variantforge.spec.gates import BOUNDS
+from variantforge.stages.evaluate.clean import CLEAN, LEFT_OUT, SUFFIX, without
+from variantforge.stages.evaluate.evaluation import metric_of, read_examples, split_metric
 from variantforge.stages.evaluate.metric import Metric
-from variantforge.stages.evaluate.stage import metric_of, read_examples, split_metric
-from variantforge.stages.evaluate.statistics import Evidence, NothingToCount, gained, measured
+from variantforge.stages.evaluate.statistics import Evidence, NothingToCount, gained, interval, measured
 from variantforge.stages.gate.demands import PREVIOUS
 from variantforge.stages.gate.noise import AGAIN, floor_of
 from variantforge.stages.gate.outcomes import Outcomes, read_outcomes
@@ -21,12 +22,14 @@ from variantforge.step import Artifact, Step
 def judge(step: Step, inputs: Mapping[str, Artifact], demand: Mapping[str, Any]) -> Verdict:
     """Raises EvaluateError where a metric was not measured, UnpairedGate where other items were."""
     case = _Case.of(step, inputs, demand)
+    if case.nothing_left:
+        return case.not_judged()
     try:
         if case.vs is None:
             return case.verdict(measured(case.metric, read_examples(case.subject)), "")
         if case.vs == PREVIOUS:
             return _against_previous(case, step)
-        other = inputs[f"{case.title}:{case.vs}"]
+        other = inputs[case.role(case.vs)]
         return case.verdict(_paired(case, other), f"{case.vs}'s {_short(case.value(other.facts))}")
     except (NothingToCount, KeyError) as error:
         raise EvaluateError(f"{demand['metric']} was not measured", why=str(error)) from error
@@ -46,7 +49,7 @@ class _Case:
     @classmethod
     def of(cls, step: Step, inputs: Mapping[str, Artifact], demand: Mapping[str, Any]) -> _Case:
         title, name = split_metric(demand["metric"], {role.rpartition(":")[0] for role in inputs})
-        subject = inputs[f"{title}:subject"]
+        subject = inputs[_role(title, "subject", demand)]
         bound = next(one for one in BOUNDS if one in demand)
         metric = metric_of(demand["evaluator"], subject, name)
         return cls(demand, title, metric, bound, subject, inputs.get(f"{title}:{AGAIN}"))
@@ -54,6 +57,18 @@ class _Case:
     @property
     def vs(self) -> str | None:
         return self.demand.get("vs")
+
+    def role(self, of: str) -> str:
+        return _role(self.title, of, self.demand)
+
+    @property
+    def left_out(self) -> int:
+        """How many items the training data hold, of a metric without those."""
+        return sum(self.subject.facts[LEFT_OUT].values()) if self.demand.get(CLEAN) else 0
+
+    @property
+    def nothing_left(self) -> bool:
+        return self.left_out > 0 and self.metric.name not in self.subject.facts["metrics"]
 
     @property
     def wanted(self) -> str:
@@ -92,6 +107,11 @@ class _Case:
             return ""
         return f"; measured twice, the same file differs by {_short(floor)}: the margin must be twice that"
 
+    def not_judged(self) -> Verdict:
+        """The verdict where the training data hold every item."""
+        why = f"{self.demand['metric']} has no items left: the training data hold all {self.left_out}"
+        return Verdict(self.demand["metric"], self.vs, self.wanted, NOT_ENOUGH, None, None, None, 0, why)
+
     def not_compared(self, outcome: Outcome, reason: str) -> Verdict:
         """A verdict where there is nothing to compare with."""
         n = int(self.subject.facts["metrics"][self.metric.name]["n"])
@@ -105,6 +125,8 @@ class _Case:
         drawn = f"{seen.n} examples" if seen.n != 1 else "1 example"
         if "sources" in evidence.method:
             drawn += f" of {evidence.units} sources"
+        if self.demand.get(CLEAN):
+            drawn += f", {self.left_out} left out"
         if seen.low is None or seen.high is None:
             sure = f"{drawn}, no interval"
         else:
@@ -140,12 +162,20 @@ def _against_previous(case: _Case, step: Step) -> Verdict:
     if not version:
         return case.not_compared("pass", "there is no previous release")
     before = read_outcomes(pin) if pin else None
-    if before is None or case.metric.name not in before.metrics:
+    plain = case.metric.name.removesuffix(SUFFIX) if case.demand.get(CLEAN) else case.metric.name
+    if before is None or plain not in before.metrics:
         return case.not_compared("pass", f"release {version} did not measure it")
     if reason := _other_suite(case, before):
         return case.not_compared(NOT_ENOUGH, f"release {version} {reason}")
-    evidence = gained(case.metric, read_examples(case.subject), before.rows)
-    return case.verdict(evidence, f"{version}'s {_short(before.metrics[case.metric.name])}")
+    ours, value = read_examples(case.subject), before.metrics[plain]
+    if case.demand.get(CLEAN):  # of the earlier release the same items are left out, whatever its own data held
+        before = replace(before, rows=without(before.rows, ours))
+        value = interval(case.metric, before.rows).value
+    return case.verdict(gained(case.metric, ours, before.rows), f"{version}'s {_short(value)}")
+
+
+def _role(title: str, of: str, demand: Mapping[str, Any]) -> str:
+    return f"{title}:{of} {CLEAN}" if demand.get(CLEAN) else f"{title}:{of}"
 
 
 def _other_suite(case: _Case, before: Outcomes) -> str:

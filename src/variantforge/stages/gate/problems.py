@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 from variantforge.registry import near
 from variantforge.spec.family import FamilySpec, GateSpec
 from variantforge.spec.gates import names
-from variantforge.stages.evaluate.metric import BASE
-from variantforge.stages.evaluate.stage import Evaluation, split_metric, subjects
-from variantforge.stages.gate.demands import PREVIOUS, applies, evaluations_of, meant
+from variantforge.stages.evaluate.clean import twins
+from variantforge.stages.evaluate.evaluation import Evaluation, split_metric, subjects
+from variantforge.stages.evaluate.metric import BASE, MERGED
+from variantforge.stages.gate.demands import PREVIOUS, applies, asks_for_clean, evaluations_of, meant
 from variantforge.stages.stage import Desk
 
 
@@ -23,8 +24,10 @@ def tell_problems(desk: Desk) -> None:
         title, wanted = split_metric(gate.metric, evaluations)
         if title in desk.family.evaluate and not (title in evaluations and evaluations[title].names()):
             continue  # its own problem was told
-        if title not in evaluations or not any(fnmatchcase(name, wanted) for name in evaluations[title].names()):
+        if title not in evaluations or not any(fnmatchcase(name, wanted) for name in _names(evaluations[title])):
             desk.problem(f"gates[{number}].metric", _nobody(gate.metric, evaluations))
+        elif _only_clean(evaluations[title], wanted) and not desk.family.data_policy.decontaminate:
+            desk.problem(f"gates[{number}].metric", _nothing_looked_for(gate.metric))
         elif complaint := _applies_to_none(evaluations[title], gate, wanted, shipped):
             field, text = complaint
             desk.problem(f"gates[{number}].{field}", text)
@@ -43,6 +46,21 @@ def _of_patterns(gate: GateSpec, shipped: list[str]) -> Iterator[tuple[str, str]
         if not any(names(pattern, subject) for subject in shipped):
             hint = near(pattern, shipped) or near(pattern, known) or f" There is: {', '.join(shipped)}."
             yield field, f"nothing of this family is called '{pattern}'.{hint}"
+
+
+def _names(asked: Evaluation) -> list[str]:
+    return [*asked.names(), *(metric.name for metric in twins(asked, MERGED))]
+
+
+def _only_clean(asked: Evaluation, wanted: str) -> bool:
+    return asks_for_clean(wanted) and not any(fnmatchcase(name, wanted) for name in asked.names())
+
+
+def _nothing_looked_for(metric: str) -> str:
+    return (
+        f"'{metric}' leaves out what decontamination finds in the training data, and nothing is looked for: "
+        "write data_policy: {decontaminate: {}}"
+    )
 
 
 def _nobody(metric: str, evaluations: Mapping[str, Evaluation]) -> str:

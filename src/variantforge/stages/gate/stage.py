@@ -28,7 +28,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from variantforge.spec.family import VariantSpec
-from variantforge.stages.evaluate.stage import subjects
+from variantforge.stages.evaluate.evaluation import subjects
+from variantforge.stages.evaluate.clean import CLEAN, place_of_clean
 from variantforge.stages.gate.demands import PREVIOUS, Demand, demanded_of
 from variantforge.stages.gate.family import judge_release
 from variantforge.stages.gate.judging import judge
@@ -101,6 +102,8 @@ def _inputs(desk: Desk, variant: str, subject: str, demands: Sequence[Demand]) -
             if role == AGAIN and found:
                 found = _again(desk, variant, f"{demand.evaluation}:{of}", found)
             steps[f"{demand.evaluation}:{role}"] = found
+            if demand.clean and role != AGAIN:
+                steps[f"{demand.evaluation}:{role} {CLEAN}"] = desk.step(place_of_clean(variant, demand.evaluation, of))
     return {role: step.key for role, step in steps.items() if step} if all(steps.values()) else {}
 
 

@@ -20,10 +20,11 @@ from variantforge.errors import EvaluateError, JudgeUnclear
 from variantforge.stages.evaluate.answers import Answer
 from variantforge.stages.evaluate.arena.evaluator import Arena, ArenaParams, Pair, judged, why_wrong
 from variantforge.stages.evaluate.arena.strengths import games_of, strengths
+from variantforge.stages.evaluate.evaluation import read_examples
 from variantforge.stages.evaluate.judges.planning import identity_of
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.prompts import of_text
-from variantforge.stages.evaluate.stage import STAGE, read_examples
+from variantforge.stages.evaluate.stage import STAGE
 from variantforge.stages.evaluate.statistics import interval
 from variantforge.stages.evaluate.suites import HasJudge, HasPins, HasSuite, HasSuiteFiles
 from variantforge.step import Artifact, Pin, Step, StepContext

@@ -13,6 +13,7 @@ from tests.stages.evaluate.desk import Table
 from tests.stages.evaluate.judges.court import Opinion, sitting
 from variantforge.errors import JudgeUnclear
 from variantforge.stages.evaluate.answers import Answer
+from variantforge.stages.evaluate.evaluation import read_examples
 from variantforge.stages.evaluate.judges.planning import identity_of
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.metric import Metric
@@ -20,7 +21,7 @@ from variantforge.stages.evaluate.prompts import of_text
 from variantforge.stages.evaluate.safety import suite
 from variantforge.stages.evaluate.safety.evaluator import Safety, SafetyParams, rejudge, row, why_wrong
 from variantforge.stages.evaluate.safety.judging import question, verdict_in
-from variantforge.stages.evaluate.stage import STAGE, read_examples
+from variantforge.stages.evaluate.stage import STAGE
 from variantforge.stages.evaluate.statistics import interval
 from variantforge.stages.evaluate.suites import HasJudge, HasSuite, HasSuiteFiles
 from variantforge.step import Artifact, Pin, Step, StepContext

@@ -9,8 +9,9 @@ import pytest
 
 from tests.bench import do_step
 from variantforge.errors import EvaluateError, Interrupted
+from variantforge.stages.evaluate.evaluation import read_examples
 from variantforge.stages.evaluate.speed.runs import forget_peak, resident_peak
-from variantforge.stages.evaluate.stage import STAGE, read_examples
+from variantforge.stages.evaluate.stage import STAGE
 from variantforge.step import Artifact, Step
 
 METRICS = {"load_s", "memory_gb", "first_token_s", "prompt_tokens_per_s", "tokens_per_s"}

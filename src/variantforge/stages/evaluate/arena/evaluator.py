@@ -17,12 +17,12 @@ from variantforge.spec.family import Section
 from variantforge.spec.trainer_args import cache_folder
 from variantforge.stages.evaluate.answers import Answer, Prompt, Sampling, answers
 from variantforge.stages.evaluate.arena import judging
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.judges.asking import ask, refuse_unclear
 from variantforge.stages.evaluate.judges.planning import identity_of, judge_from
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.metric import BASE, Metric, is_quantized
 from variantforge.stages.evaluate.prompts import Item, heldout_items, pin_items, read_items
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin, StepContext
 

@@ -17,8 +17,9 @@ from variantforge.stages.evaluate.code.items import FILE, Item, read_items
 from variantforge.stages.evaluate.code.params import HUMANEVAL, CodeParams
 from variantforge.stages.evaluate.code.passk import pass_at_k
 from variantforge.stages.evaluate.code.programs import STOPS, program_of, prompt_of
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.metric import Metric
-from variantforge.stages.evaluate.stage import Measured
+from variantforge.stages.evaluate.suites import Named, is_looked_for
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin, StepContext
 
@@ -31,6 +32,7 @@ class Code:
 
     Params = CodeParams
     heavy = True
+    sandboxed = True
     METRICS = (Metric("pass@1", "pass@1", "items", "higher"), _ENDED)
 
     def metrics(self, params: CodeParams, subject: str) -> tuple[Metric, ...]:
@@ -57,6 +59,14 @@ class Code:
     def suite_files(self, params: CodeParams) -> Mapping[str, str]:
         known = {"tasks": _PACKAGE} if HUMANEVAL in params.tasks else {}
         return known | ({"path": params.path} if params.path else {})
+
+    def named_suites(self, params: CodeParams, folder: Path) -> Mapping[str, Named]:
+        roles = {"tasks": HUMANEVAL, "path": FILE}
+        return {roles[key]: Named(name, "id") for key, name in self.suite_files(params).items() if is_looked_for(name)}
+
+    def named_metrics(self, params: CodeParams, subject: str, folder: Path) -> tuple[Metric, ...]:
+        files = len(self.suite_files(params))
+        return self.metrics(params, subject) if len(self.named_suites(params, folder)) == files else ()
 
     def evaluate(self, context: StepContext) -> Measured:
         sandbox.require()  # before anything is loaded: what cannot be graded is not asked

@@ -12,10 +12,10 @@ from typing import Any
 from variantforge import sandbox
 from variantforge.errors import EvaluateError
 from variantforge.hashing import file_digest
+from variantforge.stages.evaluate.suites import item_name
 from variantforge.step import Pin
 
 FILE = "file"  # the role of the pin of a user's file
-_IDS = ("task_id", "id", "question_id", "name")
 _MESSAGE = {"role", "content"}
 
 
@@ -62,15 +62,15 @@ def _of_file(suite: str, path: Path) -> Iterator[Item]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 count += 1
-                yield _item(suite, str(count), line, f"{path.name}, line {number}")
+                yield _item(suite, count, line, f"{path.name}, line {number}")
 
 
-def _item(suite: str, name: str, line: bytes, place: str) -> Item:
+def _item(suite: str, number: int, line: bytes, place: str) -> Item:
     try:
         row = json.loads(line)
         if not isinstance(row, dict):
             raise sandbox.BadTests("a problem is a JSON object")
-        return _of_row(suite, row, name)
+        return _of_row(suite, row, number)
     except (ValueError, sandbox.BadTests) as error:
         raise EvaluateError(
             f"{place} is no problem that a program can solve",
@@ -79,8 +79,8 @@ def _item(suite: str, name: str, line: bytes, place: str) -> Item:
         ) from error
 
 
-def _of_row(suite: str, row: Mapping[str, Any], name: str) -> Item:
-    """``name``: of a problem that has none of its own; decontamination counts the same way."""
+def _of_row(suite: str, row: Mapping[str, Any], number: int) -> Item:
+    """``number``: among the problems of its file, from 1."""
     prompt, messages = row.get("prompt", ""), row.get("messages", [])
     if not isinstance(prompt, str) or not isinstance(messages, list) or bool(prompt) == bool(messages):
         raise ValueError("it needs 'prompt', a text, or 'messages', a chat")
@@ -90,6 +90,5 @@ def _of_row(suite: str, row: Mapping[str, Any], name: str) -> Item:
     if not isinstance(entry_point, str):
         raise ValueError("entry_point is the name of a function")
     tests = next((row[field] for field in ("tests", "test", "test_list") if field in row), None)
-    id = next((str(row[field]) for field in _IDS if row.get(field) not in (None, "")), name)
     read = sandbox.read_tests(tests, entry_point or None)
-    return Item(id, suite, prompt, tuple(messages), read, entry_point)
+    return Item(item_name(row, number), suite, prompt, tuple(messages), read, entry_point)

@@ -13,12 +13,12 @@ from pydantic import Field, model_validator
 from variantforge.errors import EvaluateError
 from variantforge.spec.family import Section
 from variantforge.stages.evaluate.answers import Answer, Prompt, Sampling, answers
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.format import checks
 from variantforge.stages.evaluate.format.suite import items as own_items
 from variantforge.stages.evaluate.format.template import form_tokens, takes_tools
 from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.evaluate.prompts import Item, digest_of, pin_items, read_items, suite_texts_of
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.stages.evaluate.suites import SuiteText
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin, StepContext

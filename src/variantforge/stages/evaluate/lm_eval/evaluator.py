@@ -13,6 +13,7 @@ from variantforge.errors import EvaluateError
 from variantforge.hashing import file_digest, tree_digest
 from variantforge.refs import Ref
 from variantforge.spec.family import Section
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.lm_eval import harness
 from variantforge.stages.evaluate.lm_eval.tasks import (
     LOCAL,
@@ -23,7 +24,6 @@ from variantforge.stages.evaluate.lm_eval.tasks import (
     role_of_task,
 )
 from variantforge.stages.evaluate.metric import Metric, method_of
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin, StepContext
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import EvaluateError
 from variantforge.hashing import canonical_json, text_digest
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.lm_eval import harness
 from variantforge.stages.evaluate.lm_eval.measures import Pooled, Scored, count_of
 from variantforge.stages.evaluate.lm_eval.tasks import Suite, hub_dataset, role_of_dataset
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.step import Artifact, StepContext
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import TemplatesDisagree
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.heldout import Example
 from variantforge.stages.evaluate.parity import divergence, folder, weights
 from variantforge.stages.evaluate.parity.added_tokens import check_added_tokens
@@ -18,7 +19,6 @@ from variantforge.stages.evaluate.parity.template import compare_templates
 from variantforge.stages.evaluate.parity.tokenizer import compare_tokenizers, encoder
 from variantforge.stages.evaluate.parity.turns import check_turns
 from variantforge.stages.evaluate.runtime_gap import measure_gap, sampled
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.stages.quantize.gguf_file import GgufFile
 from variantforge.stages.quantize.gptq import python_that_reads
 from variantforge.stages.quantize.read import dequantized_state

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from variantforge.spec.family import Section
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.metric import BASE, QUANTIZED, Metric, is_quantized, method_of
 from variantforge.stages.evaluate.runtime_gap import TOLERANCE
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.step import StepContext
 
 FOLDER = "folder"  # subjects that transformers loads: all but gguf

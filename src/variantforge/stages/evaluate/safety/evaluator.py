@@ -12,6 +12,7 @@ from pydantic import Field
 from variantforge.spec.family import Section
 from variantforge.stages.evaluate.answers import Answer, Prompt, Sampling, answers
 from variantforge.stages.evaluate.answers.message import message_of
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.judges.asking import ask, refuse_unclear
 from variantforge.stages.evaluate.judges.planning import identity_of, judge_from
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
@@ -20,7 +21,6 @@ from variantforge.stages.evaluate.prompts import Item, digest_of, pin_items, rea
 from variantforge.stages.evaluate.safety import judging, suite
 from variantforge.stages.evaluate.safety.coherence import why_incoherent
 from variantforge.stages.evaluate.safety.refusals import refusal_in
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.stages.evaluate.suites import SuiteText
 from variantforge.stages.stage import Desk
 from variantforge.step import Pin, StepContext

@@ -16,11 +16,11 @@ from pydantic import Field
 
 from variantforge.errors import EvaluateError, Interrupted
 from variantforge.spec.family import Section
+from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.evaluate.speed.folder import Folder
 from variantforge.stages.evaluate.speed.gguf import running
 from variantforge.stages.evaluate.speed.runs import Runtime, machine
-from variantforge.stages.evaluate.stage import Measured
 from variantforge.step import StepContext
 
 _WARM_UP_TOKENS = 4
