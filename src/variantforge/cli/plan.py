@@ -30,7 +30,7 @@ from variantforge.cli.options import (
 from variantforge.cli.output import Cell, Output, error_document
 from variantforge.cli.power import outlooks_of, power_document, write_power
 from variantforge.cli.words import counted
-from variantforge.errors import UsageError
+from variantforge.errors import SandboxMissing, UsageError
 
 if TYPE_CHECKING:
     from variantforge.plan.build import Plan
@@ -82,7 +82,8 @@ def plan(
     lock = look_at_lock(opened, file, out, offline=offline) if isinstance(opened, Opened) else None
     used = Journal(opened.store.root / "journal.sqlite").used(opened.plan.family.family)
     decisions = explain(opened.plan, opened.store, used, opened.plan.select(until=until, only=only or ()))
-    estimates, refusal = estimated(opened, decisions)
+    estimates, over_budget = estimated(opened, decisions)
+    refusal = over_budget or _without_walls(opened, decisions)
     mixes, power = _mixes(opened, decisions), outlooks_of(opened, decisions, used)
     whole = until is None and not only
     hub = look_at_hub(opened, decisions, out, whole=whole, offline=offline) if isinstance(opened, Opened) else None
@@ -139,6 +140,21 @@ def _mixes(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> dict
     to_make = [key for key, decision in decisions.items() if decision.word == "run" and steps[key].method == "mix"]
     if not to_make:
         return {}
+def _without_walls(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> SandboxMissing | None:
+    """Why apply would refuse to start, where generated code would be run."""
+    steps = opened.plan.steps
+    to_run = [key for key, one in decisions.items() if one.word == "run" and steps[key].stage in ("train", "evaluate")]
+    if not to_run:
+        return None
+    from variantforge.plan.walls import refuse_without_walls
+
+    try:
+        refuse_without_walls(opened.plan, to_run)
+    except SandboxMissing as refusal:
+        return refusal
+    return None
+
+
     from variantforge.plan.oversampling import readings
 
     return readings(opened.plan, opened.store, to_make)

@@ -18,6 +18,7 @@ from variantforge.plan.build import Plan
 from variantforge.plan.estimate import estimate_plan, refuse_over_budget, refuse_without_room
 from variantforge.plan.estimate.machine import cores
 from variantforge.plan.explain import Decision, Reuse, explain
+from variantforge.plan.walls import refuse_without_walls
 from variantforge.run.doing import Work, Workshop, is_heavy
 from variantforge.run.executor import Executor, Waits
 from variantforge.run.inline import Inline
@@ -80,6 +81,7 @@ class Runner:
         estimates = estimate_plan(self.plan, to_run, self.store)
         refuse_over_budget(self.plan, estimates, self.store)
         refuse_without_room(estimates, self.store)
+        refuse_without_walls(self.plan, to_run)
 
     # --- the walk -------------------------------------------------------------------------------------------------
 

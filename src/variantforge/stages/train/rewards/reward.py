@@ -35,7 +35,8 @@ class Reward(Protocol):
     """One way to score answers. ``Params`` is what a user may write beside ``reward:``; it forbids the rest.
 
     ``version`` enters keys: it moves when equal answers are now scored otherwise. ``reads``: the field of a row without
-    which it cannot score ("" for none).
+    which it cannot score ("" for none). One that runs what the model wrote also says ``sandboxed = True``: a run is
+    then refused before its first step where there is no sandbox.
     """
 
     Params: type[Section]

@@ -37,6 +37,7 @@ class UnitTests(Plain):
     reads = "tests"
 
     def __init__(self, params: Any, pins: Mapping[str, Pin]) -> None:
+    sandboxed = True
         super().__init__(params, pins)
         sandbox.require()
         self._limits = sandbox.Limits(seconds=params.timeout_s, memory_mb=params.memory_mb)
