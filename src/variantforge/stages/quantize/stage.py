@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from variantforge.registry import near
 from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.stages.quantize import QUANTIZERS
 from variantforge.stages.quantize.calibration import CALIBRATION, write_calibration
-from variantforge.stages.quantize.machine import NVIDIA_CARDS, Demanding, Machine, Rejected, files_read, look
+from variantforge.stages.quantize.machine import NVIDIA_CARDS, Demanding, Rejected, files_read, look
 from variantforge.stages.quantize.quantizer import VERSION, Choosy, quantize_step
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
@@ -60,20 +62,21 @@ def _complaint(entry: str) -> str:
 
 def _rejection(desk: Desk, entry: str) -> str:
     """Why this machine cannot make an entry, and what to write or type instead; '' when it can."""
-    quantizer = QUANTIZERS.load(entry.partition(":")[0])()
-    answer = quantizer.answer(_machine(desk)) if isinstance(quantizer, Demanding) else None
-    return f"{answer.reason}: {answer.next}" if isinstance(answer, Rejected) else ""
-
-
-def _machine(desk: Desk) -> Machine:
-    machine = desk.once(_look)
-    for path in (NVIDIA_CARDS, *files_read(machine)):
+    told, read = desk.once(_asked, entry.partition(":")[0])
+    for path in read:
         desk.look(path)
-    return machine
+    return told
 
 
-def _look(family: FamilySpec) -> Machine:
-    return look()
+def _asked(family: FamilySpec, method: str) -> tuple[str, tuple[Path, ...]]:
+    """What a quantizer says against this machine, and the paths that its answer rests on."""
+    quantizer = QUANTIZERS.load(method)()
+    if not isinstance(quantizer, Demanding):
+        return "", ()
+    machine = look()
+    answer = quantizer.answer(machine)
+    said = f"{answer.reason}: {answer.next}" if isinstance(answer, Rejected) else ""
+    return said, (NVIDIA_CARDS, *files_read(machine))
 
 
 def _lacks(variant: VariantSpec, entry: str) -> str:
