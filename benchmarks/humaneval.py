@@ -24,8 +24,8 @@ from variantforge import sandbox
 from variantforge.hashing import file_digest
 from variantforge.stages.base.stage import STAGE as BASE
 from variantforge.stages.evaluate.code.items import read_items
+from variantforge.stages.evaluate.metric import read_examples
 from variantforge.stages.evaluate.stage import STAGE as EVALUATE
-from variantforge.stages.evaluate.evaluation import read_examples
 from variantforge.step import Artifact, Pin, Step, StepContext
 
 RESULTS = Path(__file__).parent / "results" / "humaneval.json"

@@ -21,8 +21,8 @@ from variantforge.plan.plan import Plan
 from variantforge.spec.gates import BOUNDS
 from variantforge.stages import Place
 from variantforge.stages.evaluate import EVALUATORS
-from variantforge.stages.evaluate.evaluation import EXAMPLES_FILE, metric_of, read_examples, split_metric
-from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.evaluation import metric_of, split_metric
+from variantforge.stages.evaluate.metric import EXAMPLES_FILE, Metric, read_examples
 from variantforge.stages.evaluate.suites import HasSuite, HasTasks
 from variantforge.stages.gate.power import POWER, paired_error, share_error, sight
 from variantforge.step import Artifact, Step

@@ -8,8 +8,7 @@ from typing import Any
 from variantforge.report.document import Answer, Asked, SideBySide
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
-from variantforge.stages.evaluate.evaluation import subjects
-from variantforge.stages.evaluate.metric import BASE, MERGED
+from variantforge.stages.evaluate.metric import BASE, MERGED, subjects
 from variantforge.step import Artifact
 
 MOST_ITEMS, MOST_SUBJECTS = 6, 4

@@ -13,8 +13,7 @@ from variantforge.report.cells import estimate, place_of
 from variantforge.report.document import Estimate
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
-from variantforge.stages.evaluate.evaluation import subjects
-from variantforge.stages.evaluate.metric import BASE, MERGED
+from variantforge.stages.evaluate.metric import BASE, MERGED, subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, gain
 from variantforge.step import Artifact
 

@@ -9,8 +9,7 @@ from variantforge.report.document import Cell, Estimate, Measurement, Point, Sui
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.evaluate import EVALUATORS
-from variantforge.stages.evaluate.evaluation import subjects
-from variantforge.stages.evaluate.metric import BASE, MERGED
+from variantforge.stages.evaluate.metric import BASE, MERGED, subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, gain
 from variantforge.step import Artifact
 

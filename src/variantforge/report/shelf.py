@@ -13,8 +13,8 @@ from variantforge.plan.explain import Blocked, Decision, Reuse, explain
 from variantforge.plan.plan import Plan
 from variantforge.report.document import Missing
 from variantforge.stages import Place
-from variantforge.stages.evaluate.evaluation import EXAMPLES_FILE, metric_of
-from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.evaluation import metric_of
+from variantforge.stages.evaluate.metric import EXAMPLES_FILE, Metric
 from variantforge.step import FACTS, Artifact
 from variantforge.store.artifacts import Store
 from variantforge.store.journal import Journal

@@ -14,7 +14,7 @@ from tests.stages.evaluate.conftest import ROWS
 from tests.stages.evaluate.subjects import altered, artifact, chats, data_artifact, model_artifact
 from variantforge.errors import EvaluateError, Interrupted
 from variantforge.hashing import file_digest
-from variantforge.stages.evaluate.evaluation import read_examples
+from variantforge.stages.evaluate.metric import read_examples
 from variantforge.stages.evaluate.stage import STAGE
 from variantforge.stages.rows import make_row
 from variantforge.step import Artifact, Step

@@ -9,7 +9,7 @@ import pytest
 from tests.stages.quantize.conftest import artifact, quantize
 from variantforge.errors import QuantizeError
 from variantforge.spec.family import FamilySpec, VariantSpec
-from variantforge.stages.evaluate.evaluation import subjects
+from variantforge.stages.evaluate.metric import subjects
 from variantforge.stages.models import quiet
 from variantforge.stages.quantize.gguf_file import GgufFile
 from variantforge.stages.quantize.gguf_lora import GgufLora

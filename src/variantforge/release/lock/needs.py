@@ -15,10 +15,10 @@ from variantforge.spec.inherit import inherit
 from variantforge.stages import Place
 from variantforge.stages.base.stage import base_of
 from variantforge.stages.data.teacher.planning import TEACHER, is_gguf_file, role_of_teacher
-from variantforge.stages.evaluate.evaluation import Evaluation, evaluation, subjects
+from variantforge.stages.evaluate.evaluation import Evaluation, evaluation
 from variantforge.stages.evaluate.judges.planning import JUDGE, place_of_judge
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
-from variantforge.stages.evaluate.metric import BASE
+from variantforge.stages.evaluate.metric import BASE, subjects
 from variantforge.stages.evaluate.suites import HasJudge, HasTasks
 from variantforge.step import Pin
 

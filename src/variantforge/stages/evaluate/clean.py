@@ -18,8 +18,8 @@ from typing import Any
 
 from variantforge.errors import EvaluateError
 from variantforge.spec.family import FamilySpec
-from variantforge.stages.evaluate.evaluation import Evaluation, Measured, evaluation, metric_of, read_examples
-from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.evaluation import Evaluation, Measured, evaluation, metric_of
+from variantforge.stages.evaluate.metric import Metric, read_examples
 from variantforge.stages.evaluate.suites import HasNamedItems, Named
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step

@@ -9,8 +9,8 @@ from typing import Any
 from variantforge.errors import EvaluateError, UnpairedGate
 from variantforge.spec.gates import BOUNDS
 from variantforge.stages.evaluate.clean import CLEAN, LEFT_OUT, SUFFIX, without
-from variantforge.stages.evaluate.evaluation import metric_of, read_examples, split_metric
-from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.evaluation import metric_of, split_metric
+from variantforge.stages.evaluate.metric import Metric, read_examples
 from variantforge.stages.evaluate.statistics import Evidence, NothingToCount, gained, interval, measured
 from variantforge.stages.gate.demands import PREVIOUS
 from variantforge.stages.gate.noise import AGAIN, floor_of

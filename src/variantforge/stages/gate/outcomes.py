@@ -15,7 +15,7 @@ from typing import Any
 
 from variantforge.errors import IntegrityError
 from variantforge.hashing import bytes_digest
-from variantforge.stages.evaluate.evaluation import read_examples
+from variantforge.stages.evaluate.metric import read_examples
 from variantforge.step import Artifact, Pin
 
 FOLDER = "evaluations"

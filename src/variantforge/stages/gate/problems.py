@@ -9,8 +9,8 @@ from variantforge.registry import near
 from variantforge.spec.family import FamilySpec, GateSpec
 from variantforge.spec.gates import names
 from variantforge.stages.evaluate.clean import twins
-from variantforge.stages.evaluate.evaluation import Evaluation, split_metric, subjects
-from variantforge.stages.evaluate.metric import BASE, MERGED
+from variantforge.stages.evaluate.evaluation import Evaluation, split_metric
+from variantforge.stages.evaluate.metric import BASE, MERGED, subjects
 from variantforge.stages.gate.demands import PREVIOUS, applies, asks_for_clean, evaluations_of, meant
 from variantforge.stages.stage import Desk
 

@@ -28,8 +28,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from variantforge.spec.family import VariantSpec
-from variantforge.stages.evaluate.evaluation import subjects
 from variantforge.stages.evaluate.clean import CLEAN, place_of_clean
+from variantforge.stages.evaluate.metric import subjects
 from variantforge.stages.gate.demands import PREVIOUS, Demand, demanded_of
 from variantforge.stages.gate.family import judge_release
 from variantforge.stages.gate.judging import judge

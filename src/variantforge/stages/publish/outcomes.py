@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from variantforge.spec.family import VariantSpec
-from variantforge.stages.evaluate.metric import BASE, MERGED
-from variantforge.stages.evaluate.evaluation import subjects
+from variantforge.stages.evaluate.metric import BASE, MERGED, subjects
 from variantforge.stages.gate.outcomes import outcomes_file, outcomes_text
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import StepContext

@@ -20,9 +20,9 @@ from variantforge.errors import EvaluateError, JudgeUnclear
 from variantforge.stages.evaluate.answers import Answer
 from variantforge.stages.evaluate.arena.evaluator import Arena, ArenaParams, Pair, judged, why_wrong
 from variantforge.stages.evaluate.arena.strengths import games_of, strengths
-from variantforge.stages.evaluate.evaluation import read_examples
 from variantforge.stages.evaluate.judges.planning import identity_of
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
+from variantforge.stages.evaluate.metric import read_examples
 from variantforge.stages.evaluate.prompts import of_text
 from variantforge.stages.evaluate.stage import STAGE
 from variantforge.stages.evaluate.statistics import interval

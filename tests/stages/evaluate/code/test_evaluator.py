@@ -19,7 +19,7 @@ from variantforge.stages.evaluate.code import evaluator
 from variantforge.stages.evaluate.code.evaluator import Code, graded
 from variantforge.stages.evaluate.code.items import read_items
 from variantforge.stages.evaluate.code.params import CodeParams
-from variantforge.stages.evaluate.evaluation import read_examples
+from variantforge.stages.evaluate.metric import read_examples
 from variantforge.step import Artifact, Pin, Step, StepContext
 
 sandboxed = pytest.mark.usefixtures("sandbox")

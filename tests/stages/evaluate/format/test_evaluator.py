@@ -13,10 +13,10 @@ from tests.stages.evaluate.desk import Table
 from tests.stages.evaluate.subjects import model_artifact
 from variantforge.errors import EvaluateError
 from variantforge.stages.evaluate.answers import Answer
-from variantforge.stages.evaluate.evaluation import read_examples
 from variantforge.stages.evaluate.format.evaluator import Format, FormatParams, askable, row, why_wrong
 from variantforge.stages.evaluate.format.suite import items, tools
 from variantforge.stages.evaluate.format.template import form_tokens, takes_tools
+from variantforge.stages.evaluate.metric import read_examples
 from variantforge.stages.evaluate.prompts import Item, digest_of, of_text
 from variantforge.stages.evaluate.stage import STAGE
 from variantforge.stages.evaluate.suites import HasPins, HasSuite

@@ -10,9 +10,9 @@ import pytest
 
 from tests.stages.evaluate.lm_eval.suites import CHOICES, WRITTEN, docs, measured, planned, value, write_task
 from variantforge.errors import EvaluateError, Interrupted
-from variantforge.stages.evaluate.evaluation import metric_of, read_examples
+from variantforge.stages.evaluate.evaluation import metric_of
 from variantforge.stages.evaluate.lm_eval.evaluator import LmEval, LmEvalParams
-from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.metric import Metric, read_examples
 from variantforge.step import Artifact
 
 

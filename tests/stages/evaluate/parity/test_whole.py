@@ -9,7 +9,7 @@ import pytest
 from tests.bench import do_step
 from tests.stages.evaluate.conftest import ROWS
 from tests.stages.evaluate.subjects import data_artifact
-from variantforge.stages.evaluate.evaluation import read_examples
+from variantforge.stages.evaluate.metric import read_examples
 from variantforge.stages.evaluate.stage import STAGE
 from variantforge.step import Artifact, Step
 

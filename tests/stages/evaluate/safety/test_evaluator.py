@@ -13,10 +13,9 @@ from tests.stages.evaluate.desk import Table
 from tests.stages.evaluate.judges.court import Opinion, sitting
 from variantforge.errors import JudgeUnclear
 from variantforge.stages.evaluate.answers import Answer
-from variantforge.stages.evaluate.evaluation import read_examples
 from variantforge.stages.evaluate.judges.planning import identity_of
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
-from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.metric import Metric, read_examples
 from variantforge.stages.evaluate.prompts import of_text
 from variantforge.stages.evaluate.safety import suite
 from variantforge.stages.evaluate.safety.evaluator import Safety, SafetyParams, rejudge, row, why_wrong

@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench import do_step
 from variantforge.errors import EvaluateError, Interrupted
-from variantforge.stages.evaluate.evaluation import read_examples
+from variantforge.stages.evaluate.metric import read_examples
 from variantforge.stages.evaluate.speed.runs import forget_peak, resident_peak
 from variantforge.stages.evaluate.stage import STAGE
 from variantforge.step import Artifact, Step
