@@ -1,10 +1,7 @@
-"""An entry under ``evaluate`` in a family file as the rest of the program knows it: its evaluator, its metrics, and how
-what it measured is read.
-"""
+"""An entry under ``evaluate`` in a family file as the rest of the program knows it: its evaluator and its metrics."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +9,11 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from variantforge.spec.family import EvaluatorSpec, Section, VariantSpec
+from variantforge.spec.family import EvaluatorSpec, Section
 from variantforge.stages.evaluate import EVALUATORS
-from variantforge.stages.evaluate.metric import BASE, MERGED, Metric
+from variantforge.stages.evaluate.metric import MERGED, Metric
 from variantforge.stages.evaluate.suites import HasTasks
-from variantforge.stages.quantize import is_model
 from variantforge.step import Artifact, StepContext
-
-EXAMPLES_FILE = "examples.jsonl"
 
 
 @dataclass(frozen=True)
@@ -104,11 +98,6 @@ def evaluation(spec: EvaluatorSpec, folder: Path = Path()) -> Evaluation | None:
         return None
 
 
-def subjects(variant: VariantSpec) -> list[str]:
-    """What is measured of a variant, in the order of tables."""
-    return [BASE, MERGED, *filter(is_model, variant.quantize)]
-
-
 def metric_of(method: str, measured: Artifact, name: str) -> Metric:
     """The metric of that name of what ``method`` measured: from the artifact where it says, else from ``METRICS``."""
     columns = measured.facts.get("columns", {})
@@ -121,9 +110,3 @@ def split_metric(text: str, titles: Collection[str]) -> tuple[str, str]:
     """``general.gsm8k.acc`` -> ``general``, ``gsm8k.acc``, by the longest of ``titles``; both parts may hold dots."""
     title = max((title for title in titles if text.startswith(f"{title}.")), key=len, default="")
     return (title, text[len(title) + 1 :]) if title else (text.rpartition(".")[0], text.rpartition(".")[2])
-
-
-def read_examples(artifact: Artifact) -> list[dict[str, Any]]:
-    """What was measured of every example, in the order of the data."""
-    with open(artifact.path / EXAMPLES_FILE, "rb") as file:
-        return [json.loads(line) for line in file]

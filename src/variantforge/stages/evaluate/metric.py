@@ -5,9 +5,15 @@ So every metric can be resampled by example, compared in pairs, and worked out a
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from variantforge.spec.family import VariantSpec
+from variantforge.stages.quantize import is_model
+from variantforge.step import Artifact
+
+EXAMPLES_FILE = "examples.jsonl"
 BASE, MERGED = "base", "merged"
 EVERY, QUANTIZED = "every", "quantized"
 
@@ -40,3 +46,14 @@ class Metric:
         if self.on == EVERY:
             return True
         return is_quantized(subject) if self.on == QUANTIZED else method_of(subject) == self.on
+
+
+def subjects(variant: VariantSpec) -> list[str]:
+    """What is measured of a variant, in the order of tables."""
+    return [BASE, MERGED, *filter(is_model, variant.quantize)]
+
+
+def read_examples(artifact: Artifact) -> list[dict[str, Any]]:
+    """What was measured of every example, in the order of the data."""
+    with open(artifact.path / EXAMPLES_FILE, "rb") as file:
+        return [json.loads(line) for line in file]
