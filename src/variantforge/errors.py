@@ -36,7 +36,8 @@ VariantforgeError                    1   something failed; the message says what
 │   │   ├── JudgeRefused                     a judge's endpoint says no: key, model or question
 │   │   ├── JudgeUnclear                     too many of a judge's verdicts cannot be read
 │   │   └── UnpairedGate                     a gate's two sides were not measured on the same items
-│   └── PublishError                     what was to be published could not be written whole
+│   ├── PublishError                     what was to be published could not be written whole
+│   └── KilledForMemory                  Linux killed the step's process, since memory had run out
 ├── HubError                         1   the Hub did not do what was asked
 │   ├── NoAccess                         it does not know the token, or the token may not do this
 │   ├── NotOnHub                         there is no such repo, revision or file, or it is hidden from this token
@@ -275,6 +276,10 @@ class UnpairedGate(EvaluateError):
 
 
 class PublishError(StepError):
+    pass
+
+
+class KilledForMemory(StepError):
     pass
 
 

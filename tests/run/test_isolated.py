@@ -55,10 +55,16 @@ def test_an_unforeseen_error_comes_back_as_a_step_error(tmp_path: Path) -> None:
         run(job(toys.CrashingJob, tmp_path))
 
 
-def test_a_step_killed_for_its_memory_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(StepError, match="killed") as caught:
+def test_a_step_that_somebody_kills_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="killed from outside") as caught:
         run(job(toys.KilledJob, tmp_path))
-    assert "memory" in caught.value.why
+    assert "the same command" in caught.value.next
+
+
+def test_a_step_goes_before_its_parent_when_memory_runs_out(tmp_path: Path) -> None:
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    (told,) = run(job(toys.ScoreJob, tmp_path))
+    assert int(told["text"]) == min(own + 500, 1000)
 
 
 def test_a_step_asked_to_stop_saves_first(tmp_path: Path) -> None:

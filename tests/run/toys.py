@@ -125,6 +125,11 @@ class KilledJob(Job):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class ScoreJob(Job):
+    def do(self, emit: Callable[[dict[str, Any]], None], stopping: Callable[[], bool]) -> None:
+        emit({"kind": "note", "text": Path("/proc/self/oom_score_adj").read_text()})
+
+
 class PatientJob(Job):
     """Works until it is asked to stop; saves, and says so."""
 

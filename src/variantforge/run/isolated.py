@@ -22,8 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from variantforge import redact
-from variantforge.errors import Interrupted, StepError, VariantforgeError
+from variantforge.errors import Interrupted, KilledForMemory, StepError, VariantforgeError
+from variantforge.fsops import remove_tree
 from variantforge.run.executor import Job, Waits
+from variantforge.stages import stage
+from variantforge.stages.oom_kills import OomKills
+from variantforge.stages.stage import Shrinking
+from variantforge.step import StepContext
 
 # Imported once by the fork server. Importing starts no threads and no device, so that forking stays safe.
 PRELOAD = ("variantforge.run.heavy", "variantforge.cli.app")
@@ -33,6 +38,7 @@ ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 GRACE_S = 10.0  # what a step gets to save its work after a stop was asked for
 OUTPUT = "output.txt"  # in a step's scratch folder: what libraries printed
 _PR_SET_PDEATHSIG = 1
+_SCORE = 500  # thousandths of all memory that a step seems to hold more when the kernel looks for a victim
 _TO_THE_GROUP = (signal.SIGTERM, signal.SIGHUP)  # signals that a terminal or a CI sends to all processes at once
 
 Emit = Callable[[dict[str, Any]], None]
@@ -57,6 +63,13 @@ class Isolated:
                 start()
 
     def run(self, job: Job, emit: Emit, stopping: Callable[[], bool]) -> Generator[Waits, None, None]:
+        """A step that the kernel kills for its memory is done again in less, where its stage knows how."""
+        while failure := (yield from self._try(job, emit, stopping)):
+            if not isinstance(failure, KilledForMemory):
+                raise failure
+            _shrink(job, failure, emit)
+
+    def _try(self, job: Job, emit: Emit, stopping: Callable[[], bool]) -> Generator[Waits, None, Failure]:
         self.warm_up()
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(target=_child, args=(job, theirs, os.getpid(), tokens_for(job)), daemon=True)
@@ -69,8 +82,7 @@ class Isolated:
                 process.kill()
             process.join()
             ours.close()
-        if failure is not None:
-            raise failure
+        return failure
 
     def _attend(
         self, job: Job, process: Any, pipe: Any, emit: Emit, stopping: Callable[[], bool]
@@ -78,7 +90,9 @@ class Isolated:
         """Passes events on until the step ends; asks it to stop, once, when the user does, and then waits no longer
         than ``GRACE_S``."""
         asked_at: float | None = None
+        kills = OomKills(process.pid)
         while True:
+            kills.look()
             if asked_at is None and stopping():
                 asked_at = time.monotonic()
                 pipe.send("stop")
@@ -91,7 +105,7 @@ class Isolated:
                 kind, value = pipe.recv()
             except (EOFError, OSError):
                 process.join()
-                return _died(process.exitcode, asked_at is not None, job.scratch / OUTPUT)
+                return _died(process.exitcode, asked_at is not None, job.scratch / OUTPUT, kills)
             if kind == "event":
                 emit(value)
             else:
@@ -146,22 +160,47 @@ def deaf_to_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _died(code: int | None, asked: bool, output: Path) -> VariantforgeError:
+def _died(code: int | None, asked: bool, output: Path, kills: OomKills) -> VariantforgeError:
     if asked:
         return Interrupted("stopped before the step was done")
     if code == -signal.SIGKILL:
-        return StepError(
-            "the step's process was killed",
-            why="This is what Linux does when memory runs out.",
-            next="lower per_device_train_batch_size or max_length under train.args, or use a machine with more memory",
-        )
+        return _killed(kills)
     last_words = output.read_text(errors="replace").splitlines()[-10:] if output.exists() else []
     return StepError(f"the step's process ended without a result (exit code {code})", why="\n".join(last_words))
+
+
+def _killed(kills: OomKills) -> VariantforgeError:
+    verdict = kills.verdict()
+    if verdict.killed:
+        return KilledForMemory(
+            "the step's process was killed, since memory had run out",
+            why=verdict.told,
+            next="give it more memory (another machine, a higher limit of the container, fewer steps or programs "
+            "beside it), then run the same command again",
+        )
+    return StepError(
+        "the step's process was killed from outside (SIGKILL)",
+        why=verdict.told,
+        next="run the same command again: it goes on from what was kept",
+    )
+
+
+def _shrink(job: Job, killed: KilledForMemory, emit: Emit) -> None:
+    """Has the next try need less memory. Raises ``killed`` where its stage knows no way, and what the stage raises."""
+    its_stage = stage(job.step.stage)
+    if not isinstance(its_stage, Shrinking):
+        raise killed
+    context = StepContext(job.step, job.inputs, job.out, job.scratch, job.label, emit)
+    context.note(f"{killed.what}. {killed.why}")
+    its_stage.shrink(context, killed.why)
+    for left in job.out.iterdir():
+        remove_tree(left)
 
 
 def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
     """In the fork: die with the parent, do the job, send what happened."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _go_first()
     for number in (signal.SIGINT, *_TO_THE_GROUP):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_THE_GROUP)  # programs that the step starts can be stopped by them
@@ -193,6 +232,15 @@ def _child(job: Job, pipe: Any, parent: int, tokens: dict[str, str]) -> None:
         pipe.send(outcome)
     sys.stdout.flush()
     os._exit(0)
+
+
+def _go_first() -> None:
+    """When memory runs out, the kernel shall rather take a step, which goes on afterwards, than its parent or a
+    neighbour (man 5 proc: /proc/pid/oom_score_adj)."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+        wanted = min(int(file.read()) + _SCORE, 1000)
+        file.seek(0)
+        file.write(str(wanted))
 
 
 def _keep_output(path: Path) -> None:

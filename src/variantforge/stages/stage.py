@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from variantforge.refs import Ref
 from variantforge.step import Artifact, Pin, Step, StepContext
@@ -104,3 +104,12 @@ class Stage(Protocol):
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         """Why a finished step must be done again although its artifact is whole (a published folder is gone)."""
+
+
+@runtime_checkable
+class Shrinking(Protocol):
+    """A stage whose steps end the same with less memory, after having asked for more than there was."""
+
+    def shrink(self, context: StepContext, why: str) -> None:
+        """Called outside of the step's process, which was killed for its memory (``why``: a sentence): notes in
+        ``scratch`` that the next try is to need less. Raises what ends the step when it cannot."""

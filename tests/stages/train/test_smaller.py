@@ -8,9 +8,9 @@ import pytest
 
 from tests.stages.train.lab import Lab, losses
 from variantforge.errors import OutOfMemory
-from variantforge.stages.train.smaller import is_out_of_memory
+from variantforge.stages.train.smaller import halve, halved, is_out_of_memory
 from variantforge.stages.train.trainer import Careful
-from variantforge.step import Artifact
+from variantforge.step import Artifact, Step, StepContext
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 ARGS = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "bf16": False}
@@ -67,6 +67,33 @@ def test_half_the_micro_batch_and_twice_the_accumulation_learn_the_same(
         "so that each step learns from the same 4 rows"
     ]
     assert any(note.startswith("going on from checkpoint-") for note in lab.notes) == (at_step > 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "tried"), [(4, [(2, 2), (1, 4)]), (6, [(3, 2), (1, 6)]), (5, [(1, 5)]), (1, [])], ids=str
+)
+def test_an_odd_micro_batch_is_divided_too_until_it_is_a_row(
+    tmp_path: Path, size: int, tried: list[tuple[int, int]]
+) -> None:
+    args = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 1}
+    context = StepContext(Step("train", 1, "sft"), {}, tmp_path, tmp_path)
+    for expected in tried:
+        halve(context, args, "It says so.")
+        assert tuple(halved(args, tmp_path).values()) == expected
+    with pytest.raises(OutOfMemory, match="a micro-batch of 1 row") as caught:
+        halve(context, args, "It says so.")
+    assert caught.value.why == "It says so."
+
+
+def test_fewer_rows_for_more_processes_are_not_divided_beyond_one(tmp_path: Path) -> None:
+    args = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
+    context = StepContext(Step("train", 1, "sft"), {}, tmp_path, tmp_path)
+    for _ in range(2):
+        halve(context, args, "It says so.")
+    assert halved({**args, "per_device_train_batch_size": 2}, tmp_path) == {
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 2,
+    }
 
 
 def test_a_micro_batch_that_cannot_be_halved_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from variantforge.spec.family import AdapterSpec, RowsDataset, VariantSpec
 from variantforge.stages.data.formats import kind_of_format
 from variantforge.stages.models import quiet
@@ -10,7 +12,7 @@ from variantforge.stages.train import METHODS, Method
 from variantforge.stages.train.config import effective_args, split_tracking
 from variantforge.stages.train.processes import Layout, shared, train_together
 from variantforge.stages.train.processes.planning import resource_hints, tell_what_cannot_be_shared
-from variantforge.stages.train.smaller import done_within_memory
+from variantforge.stages.train.smaller import done_within_memory, halve
 from variantforge.stages.train.tracking import lasting_folders, tell_missing_trackers, tracking_hints
 from variantforge.step import Artifact, Step, StepContext
 
@@ -52,10 +54,7 @@ class TrainStage:
         desk.add(Place("train", name), step)
 
     def do(self, context: StepContext) -> None:
-        method, params = METHODS.load(context.step.method)(), context.step.params
-        args = effective_args(AdapterSpec(**params["adapter"]), params["args"], method.defaults)
-        layout = Layout.of(context.step.hints, args)
-        own = {**args, **shared(args, layout.processes)}
+        method, layout, own = _laid_out(context.step)
 
         def train() -> None:
             train_together(context, layout) if layout.launched else method.train(context)
@@ -64,8 +63,21 @@ class TrainStage:
             while not done_within_memory(train, context, own):
                 pass  # with half the micro-batch
 
+    def shrink(self, context: StepContext, why: str) -> None:
+        """Raises OutOfMemory when the micro-batch cannot be halved any more."""
+        _, _, own = _laid_out(context.step)
+        halve(context, own, why)
+
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
+
+
+def _laid_out(step: Step) -> tuple[Method, Layout, dict[str, Any]]:
+    """How a step is done: its method, its processes, and the arguments of each of them."""
+    method: Method = METHODS.load(step.method)()
+    args = effective_args(AdapterSpec(**step.params["adapter"]), step.params["args"], method.defaults)
+    layout = Layout.of(step.hints, args)
+    return method, layout, {**args, **shared(args, layout.processes)}
 
 
 def _tell_wrong_rows(desk: Desk, variant: VariantSpec, method: Method) -> None:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from variantforge import redact
-from variantforge.errors import TrainError, VariantforgeError, WorkerDied
+from variantforge.errors import KilledForMemory, TrainError, VariantforgeError, WorkerDied
 from variantforge.fsops import make_folder
+from variantforge.stages.oom_kills import OomKills
 from variantforge.step import StepContext
 
 WORKER = (sys.executable, "-P", "-m", "variantforge.stages.train.processes.worker")
@@ -79,6 +80,7 @@ class Worker:
     process: subprocess.Popen[bytes]
     pipe: Connection
     output: Path
+    kills: OomKills
 
     def last_words(self) -> str:
         text = self.output.read_text(errors="replace") if self.output.exists() else ""
@@ -171,7 +173,7 @@ def _start(context: StepContext, layout: Layout, local_rank: int, port: int) -> 
     theirs.close()
     with contextlib.suppress(OSError):  # one that is dead already is told of below
         ours.send((context.step, dict(context.inputs), context.out, context.scratch, context.label))
-    return Worker(int(told["RANK"]), process, ours, output)
+    return Worker(int(told["RANK"]), process, ours, output, OomKills(process.pid))
 
 
 def _attend(context: StepContext, workers: list[Worker]) -> dict[int, End]:
@@ -187,6 +189,7 @@ def _attend(context: StepContext, workers: list[Worker]) -> dict[int, End]:
         living = [worker for worker in workers if worker.rank not in ends]
         ready = wait([worker.pipe for worker in living], timeout=0.2)
         for worker in living:
+            worker.kills.look()
             if worker.pipe in ready:
                 if end := _hear(context, worker, len(workers)):
                     ends[worker.rank] = end
@@ -223,11 +226,17 @@ def _died(worker: Worker, count: int) -> End:
         worker.process.wait(SETTLE_S)
     code = worker.process.poll()
     how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-    killed = "Linux kills a process so when memory runs out. " if code == -signal.SIGKILL else ""
+    told = ""
+    if code == -signal.SIGKILL:
+        verdict = worker.kills.verdict()
+        if verdict.killed:
+            killed = KilledForMemory(f"process {worker.rank} of a training by {count} was killed", why=verdict.told)
+            return End("memory", killed, time.time())
+        told = f"{verdict.told} "
     words = worker.last_words()
     error = WorkerDied(
         f"process {worker.rank} of a training by {count} ended without a result ({how})",
-        why=killed + (f"Its last words:\n{words}" if words else "It had printed nothing."),
+        why=told + (f"Its last words:\n{words}" if words else "It had printed nothing."),
         next="the same command goes on from the last checkpoint",
     )
     return End("died", error, time.time())
