@@ -39,8 +39,8 @@ golden: $(VENV)/.dev ## rewrite the golden texts and specs/schema.json, then loo
 	$(BIN)/python -m pytest -q -m "not slow and not gpu" --update-golden
 
 bench: $(VENV)/.dev ## run the quick benchmarks; results go to benchmarks/results/
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/plan_scale.py
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.plan_scale
 
 drill: $(VENV)/.dev ## release, disturb and restore families on a local hub, thousands of times (ARGS=--tiny trains nothing real)
 	$(BIN)/python -m benchmarks.drill $(ARGS)

@@ -1,6 +1,6 @@
 """How fast a dataset becomes canonical rows, and how much memory that takes: no reader holds a file.
 
-    python benchmarks/data_stream.py [--rows 1000000] [--chat 500]
+    python -m benchmarks.data_stream [--rows 1000000] [--chat 500]
 
 Makes chats of about ``--chat`` bytes each, as JSONL of a quarter of ``--rows`` (and of four times the bytes) and of
 ``--rows``, and as .jsonl.gz and Parquet of a quarter, and runs the real rows step over each (exact deduplication,

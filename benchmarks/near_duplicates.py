@@ -1,6 +1,6 @@
 """How fast near-duplicates are found, and how many of those that were planted: against likeness computed in full.
 
-    python benchmarks/near_duplicates.py [--rows 100000] [--words 200]
+    python -m benchmarks.near_duplicates [--rows 100000] [--words 200]
 
 Rows are made of a vocabulary with the word frequencies of a text (Zipf), so that unlike rows share common words. A
 tenth of them are copies of other rows with some words replaced, inserted or cut off: for each, the likeness to its

@@ -1,6 +1,6 @@
 """What parity costs on SmolLM2-135M, what it finds there, and what it would find in files that are spoilt.
 
-    python benchmarks/parity.py [--formats Q8_0,Q4_K_M,nf4] [--params '{"stop_prompts": 8}']
+    python -m benchmarks.parity [--formats Q8_0,Q4_K_M,nf4] [--params '{"stop_prompts": 8}']
 
 Rows are functions of the standard library with what their docstrings say, 24 of them; parity at its defaults, but for
 ``--params``. Wall time is what a user waits for one subject, once torch is imported; processor time has llama.cpp's

@@ -1,6 +1,6 @@
 """How long planning takes for a generated family of 1,000 variants: cold, and warm when nothing changed.
 
-    python benchmarks/plan_scale.py [--variants 1000] [--rounds 5]
+    python -m benchmarks.plan_scale [--variants 1000] [--rounds 5]
 
 Cold: a fresh process, an empty store. Warm no-op: the same command again with every artifact in the store (empty
 folders with a manifest: planning never reads weights); the plan itself is then remembered. CPU time (user + system) is
@@ -22,6 +22,10 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+
+from tests.plan.families import fill
+
+from variantforge import Resolver, build_plan, load_family
 
 RESULTS = Path(__file__).parent / "results" / "plan_scale.json"
 FAMILY = """\
@@ -47,10 +51,6 @@ def write_family(folder: Path, base: Path, count: int) -> Path:
 
 def fill_store(family: Path, store: Path) -> int:
     """An artifact (a manifest and facts) for every step of the plan, as after a finished apply; returns how many."""
-    from tests.plan.families import fill
-
-    from variantforge import Resolver, build_plan, load_family
-
     plan = build_plan(load_family(family), Resolver(cache=store / "pins.json"))
     fill(plan, store)
     return len(plan.steps)
@@ -72,8 +72,7 @@ def main() -> None:
     parser.add_argument("--variants", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.tiny import tiny_model
+    from tests.tiny import tiny_model  # imports torch
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,6 +1,6 @@
 """`make quickstart` as a newcomer types it: a fresh clone, an empty HOME, nothing installed.
 
-    python benchmarks/quickstart.py [--keep FOLDER]
+    python -m benchmarks.quickstart [--keep FOLDER]
 
 Prints how long installing, the first and the second apply took and the largest memory all processes held together
 (proportional set size, so that shared pages count once), and writes benchmarks/results/quickstart.json. Packages come

@@ -1,6 +1,6 @@
 """Runs of generated code per second: what one sandbox costs, and how many a machine does side by side.
 
-    python benchmarks/sandbox.py [--runs 200]
+    python -m benchmarks.sandbox [--runs 200]
 
 A run starts a sandbox, loads a small program, judges it, and ends every process of it. ``calls`` are compared in the
 parent and take one sandbox; ``checks`` are asserts, run in a second one beside it. Beside them stand what a bare Python

@@ -1,6 +1,6 @@
 """What a command costs before and besides its work: medians of 20 fresh processes, and which modules it imports.
 
-    python benchmarks/startup.py [--rounds 20]
+    python -m benchmarks.startup [--rounds 20]
 
 The family is the quickstart's, with every artifact in the store, so that plan and apply find nothing to do. Commands
 take turns, so that a busy machine is unfair to all alike; CPU time (user + system) is told beside wall time, since it
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from plan_scale import fill_store
+from benchmarks.plan_scale import fill_store
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "startup.json"

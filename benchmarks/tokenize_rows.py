@@ -1,6 +1,6 @@
 """How fast rows become proven token ids: rows a second of CPU time, and renderings of the chat template a row.
 
-    python benchmarks/tokenize_rows.py [--rows 2000] [--before REVISION]
+    python -m benchmarks.tokenize_rows [--rows 2000] [--before REVISION]
 
 SmolLM2's tokenizer and template on made-up chats of one turn, of six turns, and of six turns whose number and system
 prompt vary, so that shapes do, too. With ``--before`` the module as it stood at that revision (one file,

@@ -1,6 +1,6 @@
 """Tokens a second of the sft method, beside plain TRL at its best settings, on SmolLM2-135M.
 
-    python benchmarks/train_throughput.py [--steps 6] [--rounds 2] [--threads 2]
+    python -m benchmarks.train_throughput [--steps 6] [--rounds 2] [--threads 2]
 
 Both train the same LoRA on the same token ids, labels, batches and order, with the same optimizer and seed: bf16
 weights under bf16 autocast, no activation checkpointing; padded batches, and packed ones. They take turns, each round
