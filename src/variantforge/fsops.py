@@ -43,6 +43,8 @@ def telling_disk_errors(path: Path) -> Iterator[None]:
                 why="The folder is read-only or belongs to somebody else. Nothing was changed.",
                 next="make it writable, or choose another place with --store",
             ) from error
+        if error.filename and is_temp(Path(error.filename)):
+            error.filename = str(path)  # the name that people know
         raise
 
 

@@ -128,7 +128,43 @@ def test_a_failure_of_the_system_names_the_file(vf: Vf, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         "variantforge.cli.options.family_file", raising(PermissionError(13, "Permission denied", "f.yaml"))
     )
-    assert vf("check").err.startswith("error: f.yaml: Permission denied\n")
+    assert vf("check").err == "error: f.yaml: Permission denied\nnext: ls -ld .; then vf check\n"
+
+
+@pytest.mark.parametrize("words", [("init",), ("schema", "--write")])
+def test_a_place_that_can_hold_no_file_is_told(vf: Vf, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("")
+    folder, beneath = vf(*words, "."), vf(*words, "file/deeper/x.yaml")
+    assert folder.code == beneath.code == 2
+    assert folder.err.startswith("error: . is a folder\nnext: name the file to write: vf ")
+    assert beneath.err.startswith("error: file is a file, not a folder\nnext: choose another place")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_too_long_for_the_disk_is_told_as_it_was_typed(vf: Vf) -> None:
+    name = "x" * 300
+    assert vf("schema", "--write", name).err.startswith(f"error: {name}: File name too long\nnext: ")
+
+
+def test_init_over_a_file_offers_a_name_beside_it(vf: Vf, tmp_path: Path) -> None:
+    assert vf("init", "families/a.yaml").code == 0
+    assert vf("init", "families/a.yaml").err.endswith("next: vf init families/a-2.yaml\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--until", "trian"), "no stage 'trian'. Did you mean 'train'?"),
+        (("--only", "b"), "no variant 'b'. There are: code, law."),
+    ],
+)
+def test_a_name_that_the_plan_does_not_have_is_answered_with_those_it_has(
+    vf: Vf, toys: dict[str, Toy], words: tuple[str, str], told: str
+) -> None:
+    ended = vf("plan", *words)
+    assert ended.code == 2
+    assert f"error: {told}" in ended.err
+    assert ended.err.endswith("next: vf plan --help\n")
 
 
 def test_ctrl_c_ends_with_5_and_the_command_to_go_on(vf: Vf, monkeypatch: pytest.MonkeyPatch) -> None:

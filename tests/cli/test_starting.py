@@ -85,7 +85,7 @@ def test_the_schema_is_printed_or_written(vf: Vf, tmp_path: Path) -> None:
 def test_a_schema_that_cannot_be_written_is_told(vf: Vf, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ended = vf("schema", "--write", "file/schema.json")
-    assert ended.code == 1
+    assert ended.code == 2
     assert ended.err.startswith("error: ")
     assert "Nobody expected" not in ended.err
 

@@ -101,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure = error
     except Exception as error:
         failure = _unexpected(error, out)
+    if isinstance(failure, UsageError):
+        failure.next = failure.next or _help(out)
     out.error(failure)
     return failure.exit_code
 
@@ -115,9 +117,12 @@ def _misused(out: Output, error: typer.TyperException) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         out.note(error.message)
         return 2
-    command = [word for word in out.argv[:1] if word in COMMANDS]
-    out.error(UsageError(error.format_message(), next=out.command(*command, "--help")))
+    out.error(UsageError(error.format_message(), next=_help(out)))
     return 2
+
+
+def _help(out: Output) -> str:
+    return out.command(*(word for word in out.argv[:1] if word in COMMANDS), "--help")
 
 
 def _unexpected(error: Exception, out: Output) -> VariantforgeError:
@@ -125,7 +130,8 @@ def _unexpected(error: Exception, out: Output) -> VariantforgeError:
     if os.environ.get("VARIANTFORGE_TRACEBACK"):
         sys.stderr.write(redacted("".join(traceback.format_exception(error))))
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return VariantforgeError(f"{error.filename}: {error.strerror}")
+        look = f"ls -ld {Path(str(error.filename)).parent}"
+        return VariantforgeError(f"{error.filename}: {error.strerror}", next=f"{look}; then {out.same_command}")
     trace, last = error.__traceback__, "?"
     while trace:
         last = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno} in {trace.tb_frame.f_code.co_name}"

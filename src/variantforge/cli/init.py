@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, again
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, again, must_take_a_file
 from variantforge.cli.output import Output
 from variantforge.errors import UsageError
 
@@ -32,9 +32,12 @@ def init(
     from variantforge.fsops import write_bytes
 
     out: Output = ctx.obj
+    must_take_a_file(file, out.command("init", file / DEFAULT_FILE if file.is_dir() else DEFAULT_FILE))
     if file.exists() or file.is_symlink():
         raise UsageError(
-            f"{file} is there already", why="It was not touched.", next=out.command("init", f"{file.stem}-2.yaml")
+            f"{file} is there already",
+            why="It was not touched.",
+            next=out.command("init", file.with_name(f"{file.stem}-2.yaml")),
         )
     write_bytes(file, STARTER.read_bytes())
     out.line(("ok:", "ok"), f"wrote {file}")

@@ -37,6 +37,15 @@ STYLE: dict[str, Any] = {
 EXAMPLES_HEADING = "\b\nExamples:"  # \b keeps the help's line breaks
 
 
+def must_take_a_file(path: Path, example: str) -> None:
+    """Raises UsageError where no file can be made: a folder lies there, or a file where a folder would have to be."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", next=f"name the file to write: {example}")
+    nearest = next((folder for folder in path.parents if folder.exists()), Path())
+    if not nearest.is_dir():
+        raise UsageError(f"{nearest} is a file, not a folder", next=f"choose another place to write to: {example}")
+
+
 def _complete_stage() -> list[str]:
     from variantforge.stages import PIPELINE
 

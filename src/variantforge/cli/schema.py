@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from variantforge.cli.options import EXAMPLES_HEADING, STYLE
+from variantforge.cli.options import EXAMPLES_HEADING, STYLE, must_take_a_file
 from variantforge.cli.output import Output
 
 app = typer.Typer(**STYLE)
@@ -36,5 +36,6 @@ def schema(
     if write is None:
         out.json(document)
         return
+    must_take_a_file(write, out.command("schema", "--write", "schema.json"))
     write_json(write, document)
     out.line(("ok:", "ok"), f"wrote {write}")

@@ -53,10 +53,11 @@ class Plan:
 
     def select(self, *, until: str | None = None, only: Iterable[str] = ()) -> frozenset[str]:
         """Keys of the steps asked for, and of all that they need. Raises UsageError for unknown names."""
-        variants = list(only)
+        variants, known = list(only), list(self.family.variants)
         for variant in variants:
-            if variant not in self.family.variants:
-                raise UsageError(f"no variant '{variant}'.{near(variant, list(self.family.variants))}")
+            if variant not in known:
+                hint = near(variant, known) or f" There are: {', '.join(known)}."
+                raise UsageError(f"no variant '{variant}'.{hint}")
         if until is not None and until not in PIPELINE:
             raise UsageError(f"no stage '{until}'.{near(until, list(PIPELINE))} Stages: {', '.join(PIPELINE)}.")
         if until is None and not variants:
