@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_a_second_run_does_nothing(toys: dict[str, Toy], tmp_path: Path) -> None
     assert outcomes(plan, apply(plan, tmp_path)) == {"a": "done", "b": "done"}
     assert outcomes(plan, apply(plan, tmp_path)) == {"a": "reused", "b": "reused"}
     assert toys["train"].done == ["a", "b"]
+
+
+def test_a_run_is_noted_before_its_first_step_begins(toys, actions, tmp_path: Path) -> None:
+    journal, seen = Journal(tmp_path / "journal.sqlite"), list[dict[str, Any]]()
+    plan = toy_plan(toy("a"))
+    actions["a"] = lambda: seen.extend(journal.runs())
+    apply(plan, tmp_path)
+    assert [(run["ended"], run["outcome"]) for run in seen] == [(None, None)]
+    assert [run["outcome"] for run in journal.runs()] == ["done"]
+    apply(plan, tmp_path)
+    assert len(journal.runs()) == 1
 
 
 def test_a_failure_stops_its_dependents_only(toys: dict[str, Toy], actions, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ class Runner:
                 self._settle(key, hindrance)
             elif schedule.admits(step, self._at_work):
                 del self._waiting[key]
+                self._row()
                 self._at_work[key] = workshop.do(step)
                 self._go_on(key)
 
@@ -145,11 +146,15 @@ class Runner:
         step, label = self.plan.steps[key], self.plan.label(key)
         self._results[key] = result
         self._met_what_is_fatal |= isinstance(result.error, FATAL)
-        self._run = self._run or self.journal.start(self.plan.family.family)
-        self.journal.record(self._run, step, label, result.outcome, result.seconds, result.message)
+        self.journal.record(self._row(), step, label, result.outcome, result.seconds, result.message)
         if result.outcome in ("done", "refused"):
             self._remember((place, key) for place in self.plan.places_of[key])
         self.reporter.step_ended(key, label, result)
+
+    def _row(self) -> int:
+        """This run's in the journal, which has none of runs that found nothing to do."""
+        self._run = self._run or self.journal.start(self.plan.family.family)
+        return self._run
 
     def _hindrance(self, step: Step) -> Result | None:
         """Why a step shall not be begun, if so; all that it needs has its result."""
