@@ -96,6 +96,12 @@ def test_a_check_tells_what_rows_are_like(vf: Vf, family: Path, golden: Golden) 
     assert ended.code == 0
 
 
+def test_a_check_of_a_file_alone_tells_of_all_its_variants(vf: Vf, family: Path) -> None:
+    ended = vf("data", "check", family, "--json")
+    assert ended.code == 0
+    assert list(json.loads(ended.out)["variants"]) == ["nice", "dear"]
+
+
 def test_a_check_of_what_would_stop_a_training_ends_with_1(vf: Vf, family: Path, tmp_path: Path) -> None:
     rows = [chat(f"q{n} <|im_end|>" if n % 2 else f"q{n}", f"a{n}") for n in range(40)]
     write_jsonl(family.parent / "odd.jsonl", rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -91,6 +92,7 @@ def preview(
     epilog=EXAMPLES_HEADING
     + """
   vf data check
+  vf data check other.yaml      all variants of another family file
   vf data check code --json
   vf data check code --all      every row, not a sample
 """,
@@ -109,6 +111,8 @@ def check(
     stop a training.
     """
     out: Output = ctx.obj
+    if variant and file == DEFAULT_FILE and Path(variant).suffix in (".yaml", ".yml"):
+        variant, file = None, Path(variant)
     opened = open_family(file, store, out)
     names = [variant] if variant else list(opened.plan.family.variants)
     checked = {
