@@ -134,12 +134,6 @@ def write(out: Output, plan: Plan, decisions: Mapping[str, Decision], everything
     out.line(summary(decisions))
 
 
-def _mixes(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> dict[str, list[Reading]]:
-    """How often rows would be read, of the mixes that would be made."""
-    steps = opened.plan.steps
-    to_make = [key for key, decision in decisions.items() if decision.word == "run" and steps[key].method == "mix"]
-    if not to_make:
-        return {}
 def _without_walls(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> SandboxMissing | None:
     """Why apply would refuse to start, where generated code would be run."""
     steps = opened.plan.steps
@@ -155,6 +149,12 @@ def _without_walls(opened: Opened | Recalled, decisions: Mapping[str, Decision])
     return None
 
 
+def _mixes(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> dict[str, list[Reading]]:
+    """How often rows would be read, of the mixes that would be made."""
+    steps = opened.plan.steps
+    to_make = [key for key, decision in decisions.items() if decision.word == "run" and steps[key].method == "mix"]
+    if not to_make:
+        return {}
     from variantforge.plan.oversampling import readings
 
     return readings(opened.plan, opened.store, to_make)
