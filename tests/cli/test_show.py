@@ -34,6 +34,8 @@ def test_everything_of_a_family_is_shown(vf: Vf, toys: dict[str, Toy], golden: G
 
 def test_nothing_yet_names_the_command_that_makes_it(vf: Vf, toys: dict[str, Toy]) -> None:
     assert vf("show").out == "toy 0.1.0\ncode nothing yet\nlaw nothing yet\nnext: vf apply\n"
+    assert vf("show", "--store", "else where").out.endswith("next: vf apply --store 'else where'\n")
+    assert vf("show", "--store=there").out.endswith("next: vf apply --store=there\n")
 
 
 def test_one_variant_may_be_asked_for_with_or_without_the_file(vf: Vf, toys: dict[str, Toy]) -> None:

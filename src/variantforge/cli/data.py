@@ -19,6 +19,7 @@ from variantforge.cli.options import (
     Opened,
     StoreFolder,
     open_family,
+    typed_store,
 )
 from variantforge.cli.output import Output
 from variantforge.cli.progress import reporter_for
@@ -126,7 +127,8 @@ def check(
     stops = [f"{name}: {stop}" for name, one in checked.items() for stop in one.stops]
     if stops:
         first = next(name for name, one in checked.items() if one.stops)
-        look = out.command("data", "preview", first, *([] if file == DEFAULT_FILE else [file]), "--show-mask")
+        words = [first, *([] if file == DEFAULT_FILE else [file]), "--show-mask", *typed_store(out)]
+        look = out.command("data", "preview", *words)
         raise DataError(f"{counted(len(stops), 'thing')} would stop a training", why="\n".join(stops), next=look)
 
 

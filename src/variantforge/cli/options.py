@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,8 +124,16 @@ def family_file(path: Path, out: Output) -> Path:
 
 
 def again(out: Output, command: str, file: Path) -> str:
-    """Another command on the same family, with FILE only where it was needed."""
-    return out.command(command, *([] if file == DEFAULT_FILE else [file]))
+    """Another command on the same family and store, with FILE and --store only where they were typed."""
+    return out.command(command, *([] if file == DEFAULT_FILE else [file]), *typed_store(out))
+
+
+def typed_store(out: Output) -> list[str]:
+    """``--store FOLDER`` as the user typed it, or nothing."""
+    for word, after in pairwise([*out.argv, ""]):
+        if word == "--store" or word.startswith("--store="):
+            return [word, after] if word == "--store" else [word]
+    return []
 
 
 def published_at(file: FamilyFile, params: Mapping[str, Any]) -> str:
