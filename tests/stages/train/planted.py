@@ -1,4 +1,5 @@
-"""A worker of a training by several processes with a fault in it: ``planted.py FAULT <descriptor> <process id>``."""
+"""A worker of a training by several processes with something planted in it: ``planted.py WHAT <descriptor> <process
+id>``; of more than one thing, ``THIS+THAT``."""
 
 from __future__ import annotations
 
@@ -72,6 +73,82 @@ def save(part: Any) -> None:
     gathered, training.trained_weights = training.trained_weights, trained_weights
 
 
+def give_answers(answer_to: Any) -> None:
+    """Instead of generating: answers that the prompt, the step and their number in the group decide."""
+    from variantforge.stages.train.generating import Generating
+
+    def given(self: Any, prompts: list[list[int]], *args: Any) -> tuple[list[list[int]], None]:
+        from variantforge.stages.train.processes import ranks
+
+        self._new_answers = True
+        first, step = ranks.rank() * len(prompts), self.state.global_step
+        places = [(first + number) % self.num_generations for number in range(len(prompts))]
+        answers = [answer_to(self, prompt, step, place) for prompt, place in zip(prompts, places, strict=True)]
+        return answers, None
+
+    Generating._generate_single_turn = given  # type: ignore[method-assign]
+
+
+def a_few_words(trainer: Any, prompt: list[int], step: int, place: int) -> list[int]:
+    """Of two to six tokens of small_words; some end."""
+    import random
+
+    drawn = random.Random(f"{prompt} {step} {place}")
+    return [drawn.randrange(20, 200) for _ in range(drawn.randint(2, 5))] + [1] * drawn.randint(0, 1)
+
+
+def a_program(trainer: Any, prompt: list[int], step: int, place: int) -> list[int]:
+    """Right, wrong, and broken."""
+    text = ("def f(x):\n    return x + 1", "def f(x):\n    return x - 1", "def f(x):\n    return 1 / 0", "def f(x")
+    return [*trainer.processing_class.encode(text[place % 4], add_special_tokens=False), 1]
+
+
+def ask_too_much() -> None:
+    """From the fourth step on, rank 1 asks for more memory than there is, until the micro-batch was halved."""
+    import torch
+
+    from variantforge.stages.train.trainer import Careful
+
+    step = Careful.training_step
+
+    def training_step(self: Careful, *args: Any) -> Any:
+        if RANK == 1 and self.state.global_step >= 3 and not (self.context.scratch / "halved.json").exists():
+            torch.empty(1 << 55, dtype=torch.uint8)
+        return step(self, *args)
+
+    Careful.training_step = training_step  # type: ignore[method-assign]
+
+
+TOLD = "accelerate: "
+
+
+def tell_accelerate() -> None:
+    """Prints what accelerate has understood, and ends there."""
+    import json
+
+    from variantforge.errors import TrainError
+    from variantforge.stages.train.trainer import Careful
+
+    create = Careful.create_accelerator_and_postprocess
+
+    def created(self: Careful) -> None:
+        create(self)
+        state = self.accelerator.state
+        names = ("num_processes", "process_index", "local_process_index", "is_main_process", "is_local_main_process")
+        told: dict[str, Any] = {name: getattr(state, name) for name in names}
+        told |= {"distributed_type": state.distributed_type.value, "backend": state.backend}
+        told |= {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT")}
+        names = ("fsdp_version", "reshard_after_forward", "activation_checkpointing", "min_num_params")
+        told |= {name: getattr(state.fsdp_plugin, name) for name in names}
+        told["cpu_offload"] = type(state.fsdp_plugin.cpu_offload).__name__
+        policy = state.fsdp_plugin.auto_wrap_policy
+        told["auto_wrap_policy"] = getattr(policy, "func", policy).__name__
+        sys.stdout.write(TOLD + json.dumps(told) + "\n")
+        raise TrainError("told")
+
+    Careful.create_accelerator_and_postprocess = created  # type: ignore[method-assign]
+
+
 def plant(fault: str) -> None:
     if fault == "dies":
         at_step(3, dies)
@@ -85,6 +162,14 @@ def plant(fault: str) -> None:
         save(lambda tensor: tensor.detach().to_local().clone())
     elif fault == "empty":
         save(lambda tensor: tensor.detach().to_local()[:0].clone())
+    elif fault == "tells accelerate":
+        tell_accelerate()
+    elif fault == "given answers":
+        give_answers(a_few_words)
+    elif fault == "given programs":
+        give_answers(a_program)
+    elif fault == "asks too much":
+        ask_too_much()
     else:
         raise AssertionError(fault)
 
@@ -92,5 +177,6 @@ def plant(fault: str) -> None:
 if __name__ == "__main__":
     from variantforge.stages.train.processes import worker
 
-    plant(sys.argv.pop(1))
+    for fault in sys.argv.pop(1).split("+"):
+        plant(fault)
     worker.main()

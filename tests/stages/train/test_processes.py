@@ -7,6 +7,7 @@ numbers round to the other side: 1e-3 for these.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -25,12 +26,15 @@ from hypothesis import strategies as st
 from tests.stages.base.desk import family
 from tests.stages.train.judged import pairs
 from tests.stages.train.lab import Lab, adapter_bytes, losses
+from tests.stages.train.planted import TOLD
 from tests.stages.train.test_stage import planned
 from variantforge.errors import EmptyAdapter, Interrupted, NonFiniteLoss, TrainError, WorkerDied
 from variantforge.spec.family import FamilySpec, ResourcesSpec
 from variantforge.stages.stage import Place
+from variantforge.stages.train.grpo import Grpo, _wrong_shares
 from variantforge.stages.train.order import EpochOrder, FilledOrder
 from variantforge.stages.train.processes import Layout, launch, shared, sharing_problem
+from variantforge.stages.train.processes.planning import resource_hints
 from variantforge.stages.train.processes.ranks import anyone, summed, told_by_all, world, writes
 from variantforge.step import Artifact, Step
 
@@ -165,12 +169,6 @@ def ddp_of(tmp_path: Path) -> Step:
             "resources.processes",
             "cannot be spread evenly over 3 machines",
         ),
-        (
-            {"processes": 2},
-            {"method": "distill"},
-            "resources.processes",
-            "distill is trained by one process",
-        ),
         ({"processes": 2}, {"args": {"dataloader_drop_last": True}}, "train.args.dataloader_drop_last", "remove it"),
         (
             {"processes": 2},
@@ -187,6 +185,36 @@ def test_what_cannot_be_shared_is_told_while_planning(
     problems = planned(spec_of(resources, **train), tmp_path).problems
     (text,) = [text for where, text in problems if where == f"variants.v.{key}"]
     assert told in text
+
+
+@pytest.mark.parametrize(
+    ("processes", "args", "told"),
+    [
+        (2, {}, {}),
+        (2, {"steps_per_generation": 4}, {}),
+        (8, {"generation_batch_size": 16}, {}),
+        (
+            2,
+            {"steps_per_generation": 3},
+            {"steps_per_generation": "2 processes do 2 of these at once: set a multiple of 2"},
+        ),
+        (
+            8,
+            {"steps_per_generation": 2},
+            {"steps_per_generation": "8 processes do 4 of these at once: set a multiple of 4"},
+        ),
+        (4, {"generation_batch_size": 8}, {"generation_batch_size": "4 processes take 16 answers at once"}),
+        (2, {"use_vllm": True}, {"use_vllm": "remove it, or resources.processes"}),
+        (1, {"steps_per_generation": 3, "use_vllm": True}, {}),
+    ],
+)
+def test_answers_that_processes_cannot_share_are_told_while_planning(
+    processes: int, args: dict[str, Any], told: dict[str, str]
+) -> None:
+    variant = spec_of({"processes": processes}, method="grpo", args=args).variants["v"]
+    found = dict(_wrong_shares(variant, Grpo.defaults))
+    assert found.keys() == told.keys()
+    assert all(told[name] in sentence for name, sentence in found.items())
 
 
 @pytest.mark.parametrize(
@@ -238,11 +266,15 @@ def words(lab: Lab, trained: Artifact) -> Any:
 
 
 def assert_same(
-    trained: Artifact, one: Artifact, file: str = "adapter/adapter_model.safetensors", within: float = TENSORS
+    trained: Artifact,
+    one: Artifact,
+    file: str = "adapter/adapter_model.safetensors",
+    within: float = TENSORS,
+    losses_within: float = LOSSES,
 ) -> None:
     from safetensors.torch import load_file
 
-    assert losses(trained) == pytest.approx(losses(one), rel=LOSSES)
+    assert losses(trained) == pytest.approx(losses(one), rel=losses_within)
     ours, theirs = load_file(trained.path / file), load_file(one.path / file)
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
@@ -476,6 +508,57 @@ def test_two_machines_make_the_same_artifact_each_in_its_own_store(
     assert_same(first, one)
     assert adapter_bytes(first) == adapter_bytes(second)
     assert first.facts == second.facts
+
+
+def _train_planted(lab: Lab, step: Step, place: str, fault: str) -> None:
+    launch.WORKER = (sys.executable, str(Path(__file__).with_name("planted.py")), fault)
+    with pytest.raises(TrainError, match="told"):
+        lab.train(step, place)
+
+
+@slow
+def test_what_the_family_file_says_of_machines_and_shards_reaches_accelerate(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    fsdp = {"reshard_after_forward": False, "cpu_offload": True, "activation_checkpointing": True}
+    fsdp |= {"auto_wrap_policy": "SIZE_BASED_WRAP", "min_num_params": 77}
+    main = {"machines": 2, "main_process_ip": "127.0.0.1", "main_process_port": port, "fsdp": fsdp}
+    spec = spec_of({"processes": 2, "accelerate": main})
+    said = resource_hints(spec.variants["v"].resources)
+    hints = [{**said, "accelerate": {**said["accelerate"], "machine_rank": rank}} for rank in (0, 1)]
+    steps = [replace(plain(lab), hints=each) for each in hints]
+    spawn = multiprocessing.get_context("spawn")
+    machines = [
+        spawn.Process(target=_train_planted, args=(lab, step, f"told-{rank}", "tells accelerate"))
+        for rank, step in enumerate(steps)
+    ]
+    for machine in machines:
+        machine.start()
+    for machine in machines:
+        machine.join()
+    for rank, step in enumerate(steps):
+        lines = (lab.root / f"told-{rank}" / "scratch" / step.key / f"worker-{rank}.txt").read_text().splitlines()
+        (told,) = [json.loads(line.removeprefix(TOLD)) for line in lines if line.startswith(TOLD)]
+        assert told == {
+            "num_processes": 2,
+            "process_index": rank,
+            "local_process_index": 0,
+            "is_main_process": rank == 0,
+            "is_local_main_process": True,
+            "distributed_type": "FSDP",
+            "backend": "gloo",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "fsdp_version": 2,
+            "reshard_after_forward": False,
+            "activation_checkpointing": True,
+            "min_num_params": 77,
+            "cpu_offload": "CPUOffloadPolicy",
+            "auto_wrap_policy": "size_based_auto_wrap_policy",
+        }
 
 
 # --- on cards -------------------------------------------------------------------------------------------------------

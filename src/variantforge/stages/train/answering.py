@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from variantforge.stages.train.order import EpochOrder
+from variantforge.stages.train.processes import ranks
+from variantforge.stages.train.processes.generation import generated
 from variantforge.stages.train.trainer import Careful
 
 
@@ -12,6 +14,7 @@ class AnsweredByStudent(Careful):
     """Batches are lists of rows: ``prompt`` is token ids. The student answers them, once for each step."""
 
     shown: tuple[str, ...] = ("loss", "completions/mean_length", "tokens_per_s", "learning_rate", "grad_norm")
+    knows_processes = True
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         """TRL's order, drawn from the generator that EpochOrder seeds: its own would begin anew after a resume."""
@@ -24,7 +27,7 @@ class AnsweredByStudent(Careful):
     def _rows_of_step(self) -> list[str]:
         """Each batch of a whole step stands in the order once for every micro-batch."""
         order, micro = self._order.order(self._order.epoch), self.args.gradient_accumulation_steps
-        size = self.args.per_device_train_batch_size * micro
+        size = self.args.per_device_train_batch_size * micro * ranks.world()
         first = (self.state.global_step * size * micro) % max(len(order), 1)
         return self._row_names(order[first : first + size])
 
@@ -42,6 +45,9 @@ class AnsweredByStudent(Careful):
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         with self.accelerator.autocast():  # and so does TRL, to reach the hidden states
             return super().compute_loss(*args, **kwargs)  # type: ignore[misc]
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        return generated(self, super()._generate_single_turn, *args, **kwargs)  # type: ignore[misc]
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}

@@ -10,7 +10,7 @@ from variantforge.spec.family import AdapterSpec
 from variantforge.spec.owned_args import is_tracking
 from variantforge.spec.trainer_args import config_module
 from variantforge.stages.train.processes import Layout, shared, sharing_problem
-from variantforge.stages.train.smaller import halved
+from variantforge.stages.train.smaller import MICRO_BATCH, halved
 from variantforge.step import StepContext
 
 # What holds for every method where the user says nothing. A change here asks for new versions of all methods.
@@ -71,7 +71,14 @@ def own_share(args: Mapping[str, Any], context: StepContext) -> dict[str, Any]:
     if layout.processes > 1 and not parts:
         raise TrainError("the processes cannot share the global batch", why=sharing_problem(args, layout.processes))
     sharding = {"fsdp": True, "fsdp_config": dict(layout.fsdp)} if layout.fsdp is not None else {}
-    return {**parts, **halved({**args, **parts}, context.scratch), **sharding}
+    return {**parts, **halved({**args, **parts}, context.scratch), **_answered_at_once(args), **sharding}
+
+
+def _answered_at_once(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Answers generated before the next step (grpo), as the user counts them, in micro-batches of one process, whatever
+    becomes of the micro-batch."""
+    steps = args.get("steps_per_generation")
+    return {"generation_batch_size": steps * args[MICRO_BATCH], "steps_per_generation": None} if steps else {}
 
 
 def config_class(method: str) -> Any:

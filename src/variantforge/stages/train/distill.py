@@ -81,7 +81,7 @@ class Distill:
         prove_same_tokens(training.tokenizer, load_tokenizer(folder))
         model = training.model()
         model.generation_config.eos_token_id = list(training.stop_ids)  # each of them ends an answer
-        teacher = load_teacher(folder, model, bf16=training.config.bf16)
+        teacher = load_teacher(folder, model, bf16=training.config.bf16).to(training.device)
         careful = AnsweredByRows if _answers(training) == ROWS else AnsweredByStudent
         with refusals():
             return training.trainer(DistillationTrainer, dataset, careful=careful, model=model, teacher_model=teacher)
@@ -137,7 +137,7 @@ class _Asked:
     def _prove_one_step(self, rows: int) -> None:
         """TRL takes whole steps of rows alone; what is left at the end of an epoch waits for the next one."""
         config = self.training.config
-        step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        step = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
         if rows < step:
             raise TrainError(
                 f"there are {rows} rows, and one step of distill takes {step}",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from variantforge.fsops import append_text, write_text
 from variantforge.stages.train import checkpoints
 from variantforge.stages.train.order import EpochOrder
+from variantforge.stages.train.processes import ranks
+from variantforge.stages.train.processes.generation import generated
 from variantforge.stages.train.trainer import Careful
 
 COMPLETIONS = "completions.jsonl"
@@ -37,6 +40,7 @@ class Generating(Careful):
     """Mixed in before GRPOTrainer. ``prompt_ids`` (row id -> tokens) and ``samples`` are set before ``train``."""
 
     shown: tuple[str, ...] = ("reward", "loss", "completions/mean_length", "tokens_per_s", "learning_rate", "grad_norm")
+    knows_processes = True
     prompt_ids: Mapping[str, list[int]]
     samples: Samples
     reward_func_names: list[str]
@@ -46,6 +50,7 @@ class Generating(Careful):
     _buffered_inputs: Any
     entropy_coef: float
     _last_world_entropy: float
+    ref_model: Any
     _new_answers = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
@@ -61,7 +66,7 @@ class Generating(Careful):
         """In the precision that answers are then scored in: adapters are float32 over a base in bf16."""
         self._new_answers = True
         with self.accelerator.autocast():
-            return super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
+            return generated(self, super()._generate_single_turn, *args, **kwargs)  # type: ignore[misc]
 
     # --- steps --------------------------------------------------------------------------------------------------
 
@@ -77,7 +82,8 @@ class Generating(Careful):
         return inputs
 
     def _rows_of_step(self) -> list[str]:
-        return list(dict.fromkeys(self._rows_answered))
+        told = ranks.told_by_all(self._rows_answered)
+        return list(dict.fromkeys(name for names in told for name in names))
 
     @property
     def _goes_on_regardless(self) -> bool:
@@ -89,7 +95,8 @@ class Generating(Careful):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
         if "loss" in logs and self._new_answers:  # some settings learn from the same answers again
-            self.samples.keep(self.state.global_step, self.state.max_steps, self._logs)
+            if ranks.writes():
+                self.samples.keep(self.state.global_step, self.state.max_steps, self._logs)  # of all processes
             self._new_answers = False
 
     # --- checkpoints --------------------------------------------------------------------------------------------
@@ -100,9 +107,10 @@ class Generating(Careful):
         return {
             **super()._everything(),
             "passes": [self._step, self.args.gradient_accumulation_steps],
-            "answers": self._buffered_inputs if self._step % every else None,
+            "answers": ranks.told_by_all(_moved(self._buffered_inputs, "cpu")) if self._step % every else None,
             "entropy": [self.entropy_coef, self._last_world_entropy],
-            "reasons": [dict(scorer.reasons) for scorer in self.reward_funcs],
+            "reasons": reasons(self.reward_funcs),
+            "reference": self.ref_model.state_dict() if self.args.sync_ref_model else None,  # it follows the model
         }
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -113,11 +121,30 @@ class Generating(Careful):
         passes, accumulation = saved["passes"]
         now = self.args.gradient_accumulation_steps  # doubled, where memory did not suffice
         self._step = passes * now // accumulation
-        self._buffered_inputs = saved["answers"] if now == accumulation else None
+        answers, as_then = saved["answers"], now == accumulation and len(saved["random"]) == ranks.world()
+        if answers is not None:
+            self._buffered_inputs = _moved(answers[ranks.rank()], self.accelerator.device) if as_then else None
         self.entropy_coef, self._last_world_entropy = saved["entropy"]
-        for scorer, counted in zip(self.reward_funcs, saved["reasons"], strict=True):
+        if saved["reference"] is not None:
+            self.ref_model.load_state_dict(saved["reference"])
+        for scorer in self.reward_funcs:
             scorer.reasons.clear()
-            scorer.reasons.update(counted)
+            if ranks.rank() == 0:  # the counts of all: one goes on with them
+                scorer.reasons.update(saved["reasons"][scorer.__name__])
+
+
+def reasons(scorers: Sequence[Any]) -> dict[str, dict[str, int]]:
+    """Of each reward, how many answers it said something about, by what it said ("timeout": 12), in all processes."""
+    told = ranks.told_by_all({scorer.__name__: dict(scorer.reasons) for scorer in scorers})
+    counted = {scorer.__name__: sum((Counter(each[scorer.__name__]) for each in told), Counter()) for scorer in scorers}
+    return {name: dict(sorted(counts.items())) for name, counts in counted.items()}
+
+
+def _moved(batches: Any, place: Any) -> Any:
+    """Buffered micro-batches, their tensors elsewhere."""
+    return [
+        {name: value.to(place) if hasattr(value, "to") else value for name, value in batch.items()} for batch in batches
+    ]
 
 
 class Samples:

@@ -17,7 +17,7 @@ from variantforge.fsops import copy_file
 from variantforge.stages.rows import kind_of
 from variantforge.stages.tokens import tokenize_prompt
 from variantforge.stages.train.config import effective_args
-from variantforge.stages.train.generating import COMPLETIONS, Generating, Samples
+from variantforge.stages.train.generating import COMPLETIONS, Generating, Samples, reasons
 from variantforge.stages.train.method import Needs
 from variantforge.stages.train.preference import (
     drop_reference,
@@ -27,7 +27,9 @@ from variantforge.stages.train.preference import (
     refusals,
     tell_untrainable_head,
 )
+from variantforge.stages.train.processes import ranks, shared
 from variantforge.stages.train.scoring import Scorer, planned, scorers_of
+from variantforge.stages.train.smaller import MICRO_BATCH
 from variantforge.stages.train.training import Training
 from variantforge.step import StepContext
 
@@ -48,9 +50,8 @@ class Grpo:
         tell_untrainable_head(desk, variant.train)
         for argument, text in _wrong_arguments(variant.train, self.defaults):
             desk.problem(f"{desk.at_key}.train.args.{argument}", text)
-        if getattr(variant.resources, "processes", 1) > 1:
-            told = "grpo is trained by one process: with more it is not shown to give the same"
-            desk.problem(f"{desk.at_key}.resources.processes", told)
+        for argument, text in _wrong_shares(variant, self.defaults):
+            desk.problem(f"{desk.at_key}.train.args.{argument}", text)
         return planned(desk, variant.train.rewards)
 
     def train(self, context: StepContext) -> None:
@@ -62,7 +63,8 @@ class Grpo:
         drop_reference(trainer.model)
         _prove_something_was_learned(trainer)
         training.save(trainer)
-        copy_file(trainer.samples.path, context.out / COMPLETIONS)
+        if ranks.writes():
+            copy_file(trainer.samples.path, context.out / COMPLETIONS)
         facts = training.facts(trainer, rows=len(rows), rows_dropped=self.dropped, rows_cut=0)
         context.write_facts({**facts, "objective": objective(trainer), "rewards": reasons(scorers)})
 
@@ -138,11 +140,6 @@ def objective(trainer: Any) -> dict[str, Any]:
     return {**told, "groups_of_one_reward": sum(same) / len(same)} if same else told
 
 
-def reasons(scorers: list[Scorer]) -> dict[str, dict[str, int]]:
-    """Of each reward, how many answers it said something about, by what it said ("timeout": 12)."""
-    return {scorer.__name__: dict(sorted(scorer.reasons.items())) for scorer in scorers}
-
-
 def _logged(trainer: Any, name: str) -> list[float]:
     return [event[name] for event in trainer.state.log_history if event.get(name) is not None]
 
@@ -198,3 +195,21 @@ def _wrong_batches(args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     elif (answers := batch or micro * (steps or accumulation)) % group:
         how = "" if batch else f" (per_device_train_batch_size {micro} x {steps or accumulation})"
         yield "num_generations", f"{answers} answers a step{how} are no whole groups of {group}"
+
+
+def _wrong_shares(variant: VariantSpec, defaults: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(argument, sentence) for what several processes could not do together."""
+    processes = variant.resources.processes
+    args = effective_args(variant.train.adapter, variant.train.args, defaults)
+    own = shared(args, processes)
+    if processes == 1 or not own:  # told elsewhere
+        return
+    if args.get("use_vllm"):
+        yield "use_vllm", "it is not shown to go together with several processes: remove it, or resources.processes"
+    together = own[MICRO_BATCH] * processes
+    steps, batch = args.get("steps_per_generation"), args.get("generation_batch_size")
+    if steps and steps * args[MICRO_BATCH] % together:
+        least = together // args[MICRO_BATCH]
+        yield "steps_per_generation", f"{processes} processes do {least} of these at once: set a multiple of {least}"
+    elif batch and batch % together:
+        yield "generation_batch_size", f"{processes} processes take {together} answers at once: set a multiple of it"

@@ -35,6 +35,7 @@ class Careful:
     lr_scheduler: Any
     train_dataset: Any
     shown: tuple[str, ...] = ("loss", "tokens_per_s", "learning_rate", "grad_norm")  # metrics that progress tells of
+    knows_processes = False  # whether the library's sampler already counts the processes, or is one of one process
     is_fsdp_enabled: bool
     _order: EpochOrder
     _filler: Any = None
@@ -69,7 +70,8 @@ class Careful:
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         """The order is that of one process: of the whole training set, in windows of the global batch."""
         seed, args = self.args.data_seed if self.args.data_seed is not None else self.args.seed, self.args
-        steps, args.gradient_accumulation_steps = args.gradient_accumulation_steps, self._micro_batches_of_a_step
+        steps = args.gradient_accumulation_steps
+        args.gradient_accumulation_steps = steps if self.knows_processes else self._micro_batches_of_a_step
         inner = super()._get_train_sampler(train_dataset if self._filler is None else self._unfilled)  # type: ignore[misc]
         args.gradient_accumulation_steps = steps
         self._order = EpochOrder(inner, seed)
@@ -287,9 +289,21 @@ class Careful:
         """Done with the optimizer."""
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            states = checkpoints.read_state(Path(checkpoint))["random"]  # one for each process that there was
-            checkpoints.restore_random_states(states[ranks.rank() % len(states)])
+        if checkpoint is None:
+            return
+        states, rank = checkpoints.read_state(Path(checkpoint))["random"], ranks.rank()  # of each that there was
+        checkpoints.restore_random_states(states[rank % len(states)])
+        if rank >= len(states):
+            _begin_apart(rank)
+
+
+def _begin_apart(rank: int) -> None:
+    """Generators of a process that was not there when the checkpoint was written: a function of another's, and not the
+    same, or both would write the same answers to the same prompts."""
+    import torch
+    from transformers import set_seed
+
+    set_seed((int(torch.randint(1 << 31, ())) + rank) % (1 << 32))
 
 
 def stop_callback(context: StepContext) -> Any:

@@ -10,7 +10,6 @@ from variantforge.spec.family import ResourcesSpec, VariantSpec
 from variantforge.stages.stage import Desk
 from variantforge.stages.train.processes.share import sharing_problem
 
-_ALONE = ("distill",)  # whose result with several processes is not shown to be that of one
 _SHARING = ("split_batches", "dispatch_batches", "even_batches")  # accelerate's: who gets which rows
 
 
@@ -42,9 +41,6 @@ def _of_processes(variant: VariantSpec, args: Mapping[str, Any]) -> Iterator[tup
         yield "resources.processes", f"{processes} processes cannot be spread evenly over {machines} machines"
     elif text := sharing_problem(args, processes):
         yield "resources.processes", text
-    if variant.train.method in _ALONE:
-        told = f"{variant.train.method} is trained by one process: with more it is not shown to give the same"
-        yield "resources.processes", told
     if args.get("dataloader_drop_last"):
         why = "how many rows it drops depends on the number of processes: remove it, or resources.processes"
         yield "train.args.dataloader_drop_last", why

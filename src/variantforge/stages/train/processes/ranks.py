@@ -26,6 +26,11 @@ def rank() -> int:
     return dist.get_rank() if world() > 1 else 0
 
 
+def here() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world() > 1 else 1
+
+
 def writes() -> bool:
     """Whether this process writes files: the first of each machine, so that each machine's store gets the result."""
     return world() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
@@ -64,12 +69,14 @@ def wait_for_all() -> None:
 
 def shard_anyway(accelerator: Any, args: Any) -> None:
     """FSDP2 on CPUs, where accelerate leaves it out without a word although torch has it."""
+    from accelerate import PartialState
     from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
     plugin = FullyShardedDataParallelPlugin(**args.fsdp_plugin_args)
     if accelerator.mixed_precision != "no":
         plugin.set_mixed_precision(accelerator.mixed_precision)
     accelerator.state.distributed_type = DistributedType.FSDP
+    PartialState._shared_state["distributed_type"] = DistributedType.FSDP  # who asks anew is told by this
     accelerator.state.fsdp_plugin = plugin
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from pydantic import Field
 from variantforge import sandbox
 from variantforge.errors import DataError
 from variantforge.spec.family import Section
+from variantforge.stages.train.processes import ranks
 from variantforge.stages.train.rewards.reward import Answer, Plain, Score
 
 if TYPE_CHECKING:
@@ -35,9 +37,9 @@ class UnitTests(Plain):
 
     Params = UnitTestsParams
     reads = "tests"
+    sandboxed = True
 
     def __init__(self, params: Any, pins: Mapping[str, Pin]) -> None:
-    sandboxed = True
         super().__init__(params, pins)
         sandbox.require()
         self._limits = sandbox.Limits(seconds=params.timeout_s, memory_mb=params.memory_mb)
@@ -45,7 +47,8 @@ class UnitTests(Plain):
 
     def score(self, answers: Sequence[Answer]) -> Sequence[Score]:
         jobs = [(self.program(answer.text), self._tests(answer.row)) for answer in answers]
-        return [self._scored(grade) for grade in sandbox.grade_all(jobs, self._limits)]
+        at_once = max(1, (os.cpu_count() or 1) // ranks.here())  # the processes of a training all grade at this time
+        return [self._scored(grade) for grade in sandbox.grade_all(jobs, self._limits, workers=at_once)]
 
     def program(self, text: str) -> str:
         blocks = _FENCE.findall(text) if self.params.code == "fenced" else []
