@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from variantforge.plan.plan import Plan
 from variantforge.spec.gates import BOUNDS
 from variantforge.stages import Place
 from variantforge.stages.evaluate import EVALUATORS
+from variantforge.stages.evaluate.again import AGAIN
 from variantforge.stages.evaluate.evaluation import metric_of, split_metric
-from variantforge.stages.evaluate.metric import EXAMPLES_FILE, Metric, read_examples
-from variantforge.stages.evaluate.suites import HasSuite, HasTasks
+from variantforge.stages.evaluate.metric import CLEAN, CLEAN_SUFFIX, EXAMPLES_FILE, Metric, read_examples
+from variantforge.stages.evaluate.sized import HasSize
 from variantforge.stages.gate.power import POWER, paired_error, share_error, sight
 from variantforge.step import Artifact, Step
 
@@ -94,6 +95,12 @@ class _Looked:
         return next(bound for bound in BOUNDS if bound in self.demand)
 
     @property
+    def metric(self) -> str:
+        """Without its evaluation; one without the items that training data hold scatters like that of all items."""
+        name: str = self.demand["metric"].removeprefix(f"{self.title}.")
+        return name.removesuffix(CLEAN_SUFFIX) if self.demand.get(CLEAN) else name
+
+    @property
     def measuring(self) -> Step:
         return self.plan.steps[self.step.inputs[f"{self.title}:subject"]]
 
@@ -132,25 +139,26 @@ class _Looked:
     def _items(self) -> tuple[int | None, bool]:
         """How many items the evaluation has, and whether they may be fewer."""
         if measured := self._measured("subject"):
-            return int(measured.facts["examples"]), False
+            counted = measured.facts["metrics"].get(self.metric, {}).get("n", measured.facts["examples"])
+            return int(counted), bool(self.demand.get(CLEAN))
         evaluator = EVALUATORS.load(self.measuring.method)()
+        if isinstance(evaluator, HasSize):
+            own = {name: value for name, value in self.measuring.params.items() if name != AGAIN}
+            with suppress(VariantforgeError, OSError):
+                return evaluator.size(replace(self.measuring, params=own), self.metric)
+            return None, False
         try:
-            params = evaluator.Params(**{k: v for k, v in self.measuring.params.items() if k != "again"})
+            params = evaluator.Params(**{k: v for k, v in self.measuring.params.items() if k != AGAIN})
         except ValidationError:
             return None, False
-        for name in ("max_examples", "limit"):
-            if isinstance(limit := getattr(params, name, None), int):
-                return limit, True
-        if isinstance(evaluator, HasSuite) and not isinstance(evaluator, HasTasks):
-            with suppress(VariantforgeError, OSError):
-                return len({text.item for text in evaluator.suite_texts(params)}) or None, False
-        return None, False
+        most = getattr(params, "max_examples", None)
+        return (most, True) if isinstance(most, int) else (None, False)
 
     def _error(self, n: int | None, vs: str | None, figure: float) -> tuple[str, Any] | None:
         """Where the standard error is known from, and the function from a true drop to it; None: it is not known."""
         ours, theirs = self._measured("subject"), self._measured(vs) if vs else None
         if ours and (theirs or not vs):
-            metric = _metric(self.measuring.method, ours, self.demand["metric"].removeprefix(f"{self.title}."))
+            metric = _metric(self.measuring.method, ours, self.metric)
             spread = _spread(metric, read_examples(ours), read_examples(theirs) if theirs else None) if metric else None
             if spread is not None:
                 return "measured", lambda drop: spread
@@ -162,8 +170,7 @@ class _Looked:
 
     def _right_or_wrong(self) -> bool:
         """Whether items count one each: what is summed over tokens or positions is not right or wrong."""
-        name = self.demand["metric"].removeprefix(f"{self.title}.")
-        forms = [one for one in EVALUATORS.load(self.measuring.method).METRICS if one.name == name]
+        forms = [one for one in EVALUATORS.load(self.measuring.method).METRICS if one.name == self.metric]
         return all(form.scale == "identity" and form.per not in ("tokens", "positions") for form in forms)
 
     def _measured(self, role: str | None) -> Artifact | None:

@@ -12,6 +12,7 @@ from variantforge.errors import SandboxMissing
 from variantforge.plan.plan import Plan
 from variantforge.stages import PIPELINE
 from variantforge.stages.evaluate import EVALUATORS
+from variantforge.stages.evaluate.metric import CLEAN
 from variantforge.stages.train.rewards import REWARDS
 from variantforge.step import Step
 
@@ -32,7 +33,7 @@ def refuse_without_walls(plan: Plan, to_run: Iterable[str]) -> None:
 
 def runs_generated_code(step: Step) -> bool:
     """Whether the evaluator, or a reward, of a step says that it does (``sandboxed``)."""
-    if step.stage == "evaluate" and step.method in EVALUATORS:
+    if step.stage == "evaluate" and step.method in EVALUATORS and CLEAN not in step.params:
         return bool(getattr(EVALUATORS.load(step.method), "sandboxed", False))
     if step.stage != "train" or '"rewards"' not in step.text:  # a remembered step is parsed when it is asked
         return False

@@ -9,7 +9,7 @@ from variantforge.report.document import Cell, Estimate
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec, VariantSpec
 from variantforge.stages import Place
-from variantforge.stages.evaluate.metric import BASE, MERGED, method_of
+from variantforge.stages.evaluate.metric import BASE, CLEAN, MERGED, method_of
 from variantforge.stages.quantize import is_model
 from variantforge.step import Artifact
 
@@ -110,7 +110,7 @@ def _measured(shelf: Shelf, variant: str, subject: str) -> Iterator[tuple[str, A
     """The evaluations that the plan has of a subject, by title; None for what is not here."""
     for place in evaluations(shelf, variant):
         title, _, of = place.name.partition(":")
-        if of == subject:
+        if of.removesuffix(f" {CLEAN}") == subject:
             yield title, shelf.artifact(*place)
 
 

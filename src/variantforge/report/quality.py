@@ -9,7 +9,7 @@ from variantforge.report.document import Cell, Estimate, Measurement, Point, Sui
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.evaluate import EVALUATORS
-from variantforge.stages.evaluate.metric import BASE, MERGED, subjects
+from variantforge.stages.evaluate.metric import BASE, CLEAN, LEFT_OUT, MERGED, subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, gain
 from variantforge.step import Artifact
 
@@ -31,21 +31,26 @@ def _suite(shelf: Shelf, family: FamilySpec, title: str, variant: str) -> Suite:
         if (artifact := shelf.artifact("evaluate", variant, f"{title}:{subject}"))
     }
     said = _said(shelf, variant)
+    views = {subject: shelf.artifact("evaluate", variant, f"{title}:{subject} {CLEAN}") for subject in made}
+    clean = {subject: view for subject, view in views.items() if view}
     rows = [
         Measurement(
             f"{title}.{metric}",
             subject,
             it.get("better"),
             estimate(it),
-            _gains(shelf, subject, made, metric) | said.get((f"{title}.{metric}", subject), {}),
+            _gains(shelf, subject, among, metric) | said.get((f"{title}.{metric}", subject), {}),
         )
-        for subject, artifact in made.items()
+        for among in (made, clean)
+        for subject, artifact in among.items()
         for metric, it in (shelf.facts(artifact) or {}).get("metrics", {}).items()
     ]
     order = _order(shelf, title, made)
     rows.sort(key=lambda row: order.get(row.metric, len(order)))
     facts = (shelf.facts(next(iter(made.values()))) or {}) if made else {}
     told = {name: facts[name] for name in TOLD if name in facts}
+    for artifact in list(clean.values())[:1]:  # the same of all subjects
+        told["left_out_as_trained_on"] = sum((shelf.facts(artifact) or {})[LEFT_OUT].values())
     return Suite(title, family.evaluate[title].evaluator, variant, rows, told, _machines(shelf, made.values()))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from variantforge.stages.evaluate.metric import CLEAN, CLEAN_SUFFIX, LEFT_OUT
 from variantforge.step import Artifact
 
 Inputs = Mapping[str, Artifact]
@@ -29,6 +30,7 @@ MEANINGS = {
     "added_tokens": "share of added tokens that are one token of the right type in the file",
     "turns": "share of checks that turns end with a stop token, and open none that was not asked for",
     "pass@1": "chance that a program it writes passes all tests of a problem",
+    "pass@1_clean": "the same, without the problems that stand in the training data",
     "tokens_per_s": "tokens written a second, one answer at a time",
     "prompt_tokens_per_s": "tokens of a prompt read a second, until the first token of the answer",
     "first_token_s": "seconds from a prompt to the first token of the answer",
@@ -97,7 +99,8 @@ def _measurements(inputs: Inputs, evaluations: Iterable[str], subjects: Sequence
         Measurement(name, metric, subject, it["value"], it.get("low"), it.get("high"), it.get("n"), it.get("better"))
         for name in sorted(evaluations)
         for subject in subjects
-        if (role := f"evaluate:{name}:{subject}") in inputs
+        for role in (f"evaluate:{name}:{subject}", f"evaluate:{name}:{subject} {CLEAN}")
+        if role in inputs
         for metric, it in sorted(inputs[role].facts["metrics"].items(), key=_place)
     )
 
@@ -115,6 +118,18 @@ def machines(inputs: Inputs, evaluations: Mapping[str, str]) -> list[str]:
             where = f"{here.get('accelerator') or here['processor']}, {here['cores']} cores"
             found.setdefault(where, {})[artifact.facts["runtime"]] = None
     return [f"{where}, {' and '.join(sorted(by))}" for where, by in sorted(found.items())]
+
+
+def left_out(inputs: Inputs, measured: Iterable[Measurement]) -> list[str]:
+    """What the figures without items that the training data hold leave out, a line for each evaluation."""
+    lines = {}
+    for it in measured:
+        facts = clean.facts if (clean := inputs.get(f"evaluate:{it.evaluation}:{it.subject} {CLEAN}")) else {}
+        if facts and it.metric.endswith(CLEAN_SUFFIX):
+            left, kept = sum(facts[LEFT_OUT].values()), facts["examples"]
+            told = f"{left:,} of {left + kept:,} items were" if left else f"none of {kept:,} items was"
+            lines[it.evaluation] = f"`{it.name}` leaves out what the training data hold: {told} found there."
+    return list(lines.values())
 
 
 def verdicts(inputs: Inputs, subjects: Iterable[str]) -> list[Verdict]:

@@ -17,6 +17,7 @@ from variantforge.stages.card.facts import (
     as_facts,
     compared,
     forced,
+    left_out,
     machines,
     measurements,
     refusal,
@@ -173,6 +174,7 @@ def _values(
         "meanings": [
             (metric, text) for metric, text in MEANINGS.items() if any(it.metric == metric for it in measured)
         ],
+        "left_out": left_out(inputs, measured),
         "machines": machines(inputs, told["evaluations"]),
         "columns": _columns(measured, shipped),
         "verdicts": verdicts(inputs, shipped),

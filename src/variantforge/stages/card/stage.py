@@ -13,6 +13,7 @@ from variantforge.stages.card.params import card_params, family_params, variant_
 from variantforge.stages.card.repo_card import repo_card
 from variantforge.stages.card.repos import Repo, formats_of, forms_of, naming_problems, repo, repos_of
 from variantforge.stages.card.teachers import teacher_inputs
+from variantforge.stages.evaluate.metric import CLEAN
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step, StepContext
 
@@ -86,7 +87,8 @@ def _places(desk: Desk, this: Repo) -> Iterator[tuple[str, Place]]:
         yield f"quantize:{format}", Place("quantize", name, format)
     for subject in dict.fromkeys(["base", "merged", *shipped]):
         for evaluation in family.evaluate:
-            yield f"evaluate:{evaluation}:{subject}", Place("evaluate", name, f"{evaluation}:{subject}")
+            for of in (f"{evaluation}:{subject}", f"{evaluation}:{subject} {CLEAN}"):
+                yield f"evaluate:{of}", Place("evaluate", name, of)
     for subject in dict.fromkeys(["merged", *variant.quantize]):  # a card names only repos that ship
         yield f"gate:{subject}", Place("gate", name, subject)
     if variant.from_:

@@ -12,6 +12,7 @@ from variantforge.hashing import file_digest
 from variantforge.spec.family import DecontaminateSpec
 from variantforge.stages.data import near_duplicates
 from variantforge.stages.data.decontaminate import Report, Suites, texts_of_file, texts_of_rows
+from variantforge.stages.data.hub_suites import texts_of_task
 from variantforge.stages.data.hygiene import ControlTokens, control_tokens
 from variantforge.stages.data.pool import AGAINST, BASE, Pool, Standing
 from variantforge.stages.evaluate import EVALUATORS
@@ -41,7 +42,7 @@ def drop_contaminated(pool: Pool, rules: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises Contaminated where the policy does not stand for it.
     """
-    spec = DecontaminateSpec(**{name: value for name, value in rules.items() if name != "suites"})
+    spec = DecontaminateSpec(**{name: value for name, value in rules.items() if name not in ("suites", "tasks")})
     suites = Suites(_suite_texts(pool.context), ngram=spec.ngram, code=spec.code)
     report, lying, hit = Report(suites), pool.standings([TRAIN]), list[Standing]()
     for standing, row in zip(lying, pool.rows(lying), strict=True):
@@ -85,7 +86,12 @@ def _suite_texts(context: StepContext) -> dict[str, Iterable[SuiteText]]:
     for role, artifact in context.inputs.items():
         if role.startswith(AGAINST):
             texts[_free(role.removeprefix(AGAINST), texts)] = texts_of_rows(artifact.path)
+    for task in context.step.params["decontaminate"].get("tasks", ()):
+        pin = context.step.pins[f"{AGAINST}{task['dataset']}"]
+        texts[task["name"]] = texts_of_task(task, pin.at.rpartition("@")[2])
     for role, pin in context.step.pins.items():
+        if pin.at.startswith("hub:"):
+            continue
         name = role.removeprefix(AGAINST)
         prove_pinned(pin, name)
         texts[name] = texts_of_file(Path(pin.at), name)

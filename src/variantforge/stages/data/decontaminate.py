@@ -76,8 +76,8 @@ class Suites:
         runs: dict[tuple[int, Hashable], set[Item]] = defaultdict(set)
         forms: dict[str, set[Item]] = defaultdict(set)
         items: dict[Item, None] = {}
-        for item_name, text, is_code in texts:
-            item = Item(suite, item_name)
+        for called, text, is_code in texts:
+            item = Item(suite, called)
             items[item] = None
             said = words(text)
             length = min(ngram, len(said))
@@ -174,11 +174,15 @@ def texts_of_file(path: Path, name: str) -> Iterator[SuiteText]:
             raise DataError(
                 f"{record.place}  {values.detail}", next=f"correct {name}, which decontaminate.against names"
             )
-        item = item_name(values, number)
-        if isinstance(solution := values.get("canonical_solution"), str):
-            yield SuiteText(item, f"{values.get('prompt') or ''}{solution}", True)
-        for text in _strings({field: value for field, value in values.items() if field not in ITEM_NAMES}):
-            yield SuiteText(item, text, True)
+        yield from texts_of_record(item_name(values, number), values)
+
+
+def texts_of_record(item: str, values: Mapping[str, Any]) -> Iterator[SuiteText]:
+    """Every text of a record but its names."""
+    if isinstance(solution := values.get("canonical_solution"), str):
+        yield SuiteText(item, f"{values.get('prompt') or ''}{solution}", True)
+    for text in _strings({field: value for field, value in values.items() if field not in ITEM_NAMES}):
+        yield SuiteText(item, text, True)
 
 
 def _strings(value: Any) -> Iterator[str]:

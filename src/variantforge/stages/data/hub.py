@@ -31,7 +31,7 @@ def _load(told: str, repo: str, commit: str, subset: str | None, split: str) -> 
             next=f"unset HF_HUB_OFFLINE; or, on a machine with network: {_download(repo, commit)}   "
             "and name that folder as the dataset's path",
         )
-    with _quiet():
+    with quiet():
         import datasets
 
         try:
@@ -72,7 +72,7 @@ def _download(repo: str, commit: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     import datasets
 
     hush_logs()

@@ -13,7 +13,7 @@ from variantforge.spec.words import no_such
 from variantforge.stages.data.pool import AGAINST, BASE
 from variantforge.stages.data.sources import READERS, readable
 from variantforge.stages.evaluate.evaluation import Evaluation, evaluation
-from variantforge.stages.evaluate.suites import HasSuite, HasSuiteFiles, HasTasks, is_looked_for
+from variantforge.stages.evaluate.suites import HasSuite, HasSuiteFiles, HasTasks, HubItems, is_looked_for
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Pin, Step
 
@@ -70,8 +70,8 @@ def suites(desk: Desk, variant: VariantSpec, rows: Callable[[str], Step | None])
     section = desk.family.data_policy.decontaminate
     assert section is not None  # asked for where there is one
     measured, inputs, pins, sound = desk.once(_measured), dict[str, Step | None](), dict[str, Pin](), True
-    files = desk.once(_files, desk.folder)
-    if not measured and not section.against and not files:
+    files, tasks = desk.once(_files, desk.folder), desk.once(_tasks, desk.folder)
+    if not measured and not section.against and not files and not tasks:
         desk.problem(
             "data_policy.decontaminate",
             "nothing to look for: no evaluation here has a suite of its own; name files or datasets under 'against'",
@@ -92,7 +92,12 @@ def suites(desk: Desk, variant: VariantSpec, rows: Callable[[str], Step | None])
         pin = _pinned(desk, name, key)
         pins |= {f"{AGAINST}{name}": pin} if pin else {}
         sound = sound and pin is not None
-    params = {**section.identity(), "suites": measured}
+    for key, items in tasks:
+        pin = desk.pin(items.ref, key=key, dataset=True)
+        pins |= {f"{AGAINST}{items.ref.name}": pin} if pin else {}
+        sound = sound and pin is not None
+    of_tasks = {items.name: items.identity for _, items in tasks}
+    params = {**section.identity(), "suites": measured, **({"tasks": list(of_tasks.values())} if of_tasks else {})}
     params.pop("against", None)  # inputs and pins say it
     return Found({"decontaminate": params}, inputs, pins) if sound else None
 
@@ -116,6 +121,17 @@ def _files(family: FamilySpec, folder: Path) -> list[tuple[str, str]]:
         if one
         for key, name in _files_of(one).items()
         if is_looked_for(name)
+    ]
+
+
+def _tasks(family: FamilySpec, folder: Path) -> list[tuple[str, HubItems]]:
+    """Key path of each evaluation and what its tasks ask that lies on the Hub."""
+    asked = {title: evaluation(spec, folder) for title, spec in family.evaluate.items()}
+    return [
+        (f"evaluate.{title}.tasks", items)
+        for title, one in asked.items()
+        if one and isinstance(one.evaluator, HasTasks)
+        for items in one.evaluator.hub_items_in(one.params, folder)
     ]
 
 

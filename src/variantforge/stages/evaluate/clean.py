@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,19 @@ from typing import Any
 from variantforge.errors import EvaluateError
 from variantforge.spec.family import FamilySpec
 from variantforge.stages.evaluate.evaluation import Evaluation, Measured, evaluation, metric_of
-from variantforge.stages.evaluate.metric import Metric, read_examples
+from variantforge.stages.evaluate.metric import CLEAN, CLEAN_SUFFIX, LEFT_OUT, Metric, read_examples
 from variantforge.stages.evaluate.suites import HasNamedItems, Named
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step
 
-CLEAN = "clean"  # in the parameters of such a step, and behind the name of the place that it looks at
-SUFFIX = "_clean"
 MEASURED, MIX = "measured", "mix "  # roles of its inputs; the second with the name of a variant
 REPORT = "contamination.json"  # of a mix; ``stages/data/across.py`` writes it
-LEFT_OUT = "left_out"
 _KEPT = ("id", "source", "cluster", "task")  # of an example, beside its figures
 
 
 def twin(metric: Metric) -> Metric:
     """The same sums over fewer examples."""
-    return replace(metric, name=f"{metric.name}{SUFFIX}")
+    return replace(metric, name=f"{metric.name}{CLEAN_SUFFIX}")
 
 
 def twins(asked: Evaluation, subject: str) -> tuple[Metric, ...]:
@@ -57,9 +54,8 @@ def place_of_clean(variant: str, title: str, subject: str) -> Place:
 
 def plan_clean(desk: Desk, variant: str, title: str, subject: str, measured: Step, asked: Evaluation) -> None:
     """Lays out the view of a measurement where the variant's data are decontaminated, and it has items with names."""
-    found = desk.once(_params_of, title, asked.folder, subject)
     mixes = _mixes(desk, variant)
-    if found and mixes:
+    if mixes and (found := desk.once(_params_of, title, asked.folder, subject)):
         inputs = {MEASURED: measured.key, **{f"{MIX}{name}": step.key for name, step in mixes.items()}}
         step = Step(measured.stage, measured.version, measured.method, {CLEAN: found}, inputs)
         desk.add(place_of_clean(variant, title, subject), step)
@@ -71,7 +67,7 @@ def _params_of(family: FamilySpec, title: str, folder: Path, subject: str) -> di
     if asked is None or not metrics:
         return {}
     suites = {source: list(named) for source, named in sorted(_suites(asked).items())}
-    return {"metrics": [metric.name.removesuffix(SUFFIX) for metric in metrics], "suites": suites}
+    return {"metrics": [metric.name.removesuffix(CLEAN_SUFFIX) for metric in metrics], "suites": suites}
 
 
 def _mixes(desk: Desk, variant: str | None) -> dict[str, Step]:
@@ -116,7 +112,7 @@ def hit_items(mix: Artifact) -> Iterator[tuple[str, str]]:
     return ((one["suite"], one["item"]) for one in report["items"])
 
 
-def without(rows: Iterable[Mapping[str, Any]], view: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def without(rows: Iterable[dict[str, Any]], view: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Examples of another measurement with those bared that a view leaves out."""
     left = {row["id"] for row in view if row.get(LEFT_OUT)}
     return [{"id": row["id"], LEFT_OUT: True} if row["id"] in left else row for row in rows]

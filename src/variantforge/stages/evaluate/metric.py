@@ -16,6 +16,9 @@ from variantforge.step import Artifact
 EXAMPLES_FILE = "examples.jsonl"
 BASE, MERGED = "base", "merged"
 EVERY, QUANTIZED = "every", "quantized"
+CLEAN = "clean"  # of a measurement's view without the items that training data hold: its parameter, its place's ending
+CLEAN_SUFFIX = "_clean"  # of its metrics
+LEFT_OUT = "left_out"  # of its facts, and of its examples
 
 
 def method_of(subject: str) -> str:

@@ -22,10 +22,10 @@ from variantforge.spec.family import FamilySpec, Section, VariantSpec
 from variantforge.spec.places import spell_path
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.again import in_other_batches
-from variantforge.stages.evaluate.clean import CLEAN, plan_clean, view_of
+from variantforge.stages.evaluate.clean import plan_clean, view_of
 from variantforge.stages.evaluate.evaluation import Evaluation, Evaluator, Measured, evaluation
 from variantforge.stages.evaluate.judges.planning import Appointed, appoint
-from variantforge.stages.evaluate.metric import BASE, EXAMPLES_FILE, MERGED, Metric, subjects
+from variantforge.stages.evaluate.metric import BASE, CLEAN, EXAMPLES_FILE, MERGED, Metric, subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
 from variantforge.stages.evaluate.suites import HasJudge, HasPins
 from variantforge.stages.stage import Desk, Place

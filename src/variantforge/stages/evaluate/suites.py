@@ -51,6 +51,26 @@ class HasPins(Protocol):
         which is then told through ``desk.problem``."""
 
 
+class HubItems(NamedTuple):
+    """The items of a task that lie on the Hub. ``kwargs``: how else its dataset is loaded."""
+
+    task: str
+    ref: Ref
+    subset: str | None
+    split: str
+    kwargs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """As the report of decontamination calls the suite; its items are called ``task/number``, from 0."""
+        return f"{self.task} ({self.ref.name})"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        told = {"name": self.name, "task": self.task, "dataset": self.ref.name, "split": self.split}
+        return told | {name: value for name in ("subset", "kwargs") if (value := getattr(self, name))}
+
+
 @runtime_checkable
 class HasTasks(Protocol):
     """An evaluator whose metrics stand in files: they are known once those are read."""
@@ -60,6 +80,9 @@ class HasTasks(Protocol):
 
     def suite_files_in(self, params: Any, folder: Path) -> Mapping[str, str]:
         """As ``HasSuiteFiles.suite_files``, of files that the tasks name; paths start in ``folder``."""
+
+    def hub_items_in(self, params: Any, folder: Path) -> Iterable[HubItems]:
+        """The items of tasks that lie on the Hub: training data are cleaned of them, too."""
 
     def datasets(self, params: Any) -> Mapping[str, Ref]:
         """Role of a pin -> the dataset of the Hub, of the tasks that need no file of the user's to be known."""

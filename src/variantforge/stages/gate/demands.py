@@ -10,17 +10,17 @@ from typing import Any
 
 from variantforge.spec.family import FamilySpec, GateSpec
 from variantforge.spec.gates import names
-from variantforge.stages.evaluate.clean import CLEAN, SUFFIX, twins
+from variantforge.stages.evaluate.clean import twins
 from variantforge.stages.evaluate.evaluation import Evaluation, evaluation, split_metric
-from variantforge.stages.evaluate.metric import BASE, Metric
+from variantforge.stages.evaluate.metric import BASE, CLEAN, CLEAN_SUFFIX, Metric
 
 PREVIOUS = "previous"
 
 
 @dataclass(frozen=True)
 class Demand:
-    """One gate on one metric of one subject. ``number``: the gate's place in the file. ``clean``: it is a metric without
-    the items that the training data hold."""
+    """One gate on one metric of one subject. ``number``: the gate's place in the file. ``clean``: the metric is without
+    the items that training data hold."""
 
     evaluation: str
     metric: Metric
@@ -60,8 +60,9 @@ def _demands(family: FamilySpec, evaluations: Mapping[str, Evaluation], subject:
         figure = gate.figure(subject)
         if title in evaluations and figure is not None and gate.vs != subject and applies(gate, subject):
             asked = evaluations[title]
+            clean = twins(asked, subject) if asks_for_clean(wanted) else ()
             for metric in meant(asked, wanted, subject, gate.vs):
-                yield Demand(title, metric, asked.method, gate, figure, number, metric in twins(asked, subject))
+                yield Demand(title, metric, asked.method, gate, figure, number, metric in clean)
 
 
 def applies(gate: GateSpec, subject: str) -> bool:
@@ -79,7 +80,7 @@ def meant(asked: Evaluation, wanted: str, subject: str, vs: str | None) -> list[
 
 def asks_for_clean(wanted: str) -> bool:
     """A wildcard means metrics without the items that the training data hold only when it ends as their names do."""
-    return wanted.endswith(SUFFIX)
+    return wanted.endswith(CLEAN_SUFFIX)
 
 
 def _known(asked: Evaluation, wanted: str, subject: str) -> tuple[Metric, ...]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from variantforge.errors import EvaluateError, UnpairedGate
 from variantforge.spec.gates import BOUNDS
-from variantforge.stages.evaluate.clean import CLEAN, LEFT_OUT, SUFFIX, without
+from variantforge.stages.evaluate.clean import without
 from variantforge.stages.evaluate.evaluation import metric_of, split_metric
-from variantforge.stages.evaluate.metric import Metric, read_examples
+from variantforge.stages.evaluate.metric import CLEAN, CLEAN_SUFFIX, LEFT_OUT, Metric, read_examples
 from variantforge.stages.evaluate.statistics import Evidence, NothingToCount, gained, interval, measured
 from variantforge.stages.gate.demands import PREVIOUS
 from variantforge.stages.gate.noise import AGAIN, floor_of
@@ -162,7 +162,7 @@ def _against_previous(case: _Case, step: Step) -> Verdict:
     if not version:
         return case.not_compared("pass", "there is no previous release")
     before = read_outcomes(pin) if pin else None
-    plain = case.metric.name.removesuffix(SUFFIX) if case.demand.get(CLEAN) else case.metric.name
+    plain = case.metric.name.removesuffix(CLEAN_SUFFIX) if case.demand.get(CLEAN) else case.metric.name
     if before is None or plain not in before.metrics:
         return case.not_compared("pass", f"release {version} did not measure it")
     if reason := _other_suite(case, before):

@@ -24,7 +24,7 @@ def tell_problems(desk: Desk) -> None:
         title, wanted = split_metric(gate.metric, evaluations)
         if title in desk.family.evaluate and not (title in evaluations and evaluations[title].names()):
             continue  # its own problem was told
-        if title not in evaluations or not any(fnmatchcase(name, wanted) for name in _names(evaluations[title])):
+        if title not in evaluations or not _is_measured(evaluations[title], wanted):
             desk.problem(f"gates[{number}].metric", _nobody(gate.metric, evaluations))
         elif _only_clean(evaluations[title], wanted) and not desk.family.data_policy.decontaminate:
             desk.problem(f"gates[{number}].metric", _nothing_looked_for(gate.metric))
@@ -48,8 +48,9 @@ def _of_patterns(gate: GateSpec, shipped: list[str]) -> Iterator[tuple[str, str]
             yield field, f"nothing of this family is called '{pattern}'.{hint}"
 
 
-def _names(asked: Evaluation) -> list[str]:
-    return [*asked.names(), *(metric.name for metric in twins(asked, MERGED))]
+def _is_measured(asked: Evaluation, wanted: str) -> bool:
+    names = [*asked.names(), *(metric.name for metric in (twins(asked, MERGED) if asks_for_clean(wanted) else ()))]
+    return any(fnmatchcase(name, wanted) for name in names)
 
 
 def _only_clean(asked: Evaluation, wanted: str) -> bool:

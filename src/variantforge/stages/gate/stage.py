@@ -28,8 +28,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from variantforge.spec.family import VariantSpec
-from variantforge.stages.evaluate.clean import CLEAN, place_of_clean
-from variantforge.stages.evaluate.metric import subjects
+from variantforge.stages.evaluate.metric import CLEAN, subjects
 from variantforge.stages.gate.demands import PREVIOUS, Demand, demanded_of
 from variantforge.stages.gate.family import judge_release
 from variantforge.stages.gate.judging import judge
@@ -103,7 +102,8 @@ def _inputs(desk: Desk, variant: str, subject: str, demands: Sequence[Demand]) -
                 found = _again(desk, variant, f"{demand.evaluation}:{of}", found)
             steps[f"{demand.evaluation}:{role}"] = found
             if demand.clean and role != AGAIN:
-                steps[f"{demand.evaluation}:{role} {CLEAN}"] = desk.step(place_of_clean(variant, demand.evaluation, of))
+                view = desk.step(Place("evaluate", variant, f"{demand.evaluation}:{of} {CLEAN}"))
+                steps[f"{demand.evaluation}:{role} {CLEAN}"] = view
     return {role: step.key for role, step in steps.items() if step} if all(steps.values()) else {}
 
 

@@ -298,8 +298,9 @@ def test_a_family_with_tasks_is_planned_whole_without_importing_the_harness(tmp_
     (tmp_path / "family.yaml").write_text(FAMILY)
     done = subprocess.run([sys.executable, "-c", PLAN], cwd=tmp_path, capture_output=True, text=True, check=True)
     told = done.stdout.splitlines()
+    subjects = ("base", "merged", "nf4", "gguf:Q8_0")
     assert [line for line in told if line.startswith("evaluate general")] == [
-        f"evaluate general:{subject}" for subject in ("base", "merged", "nf4", "gguf:Q8_0")
+        f"evaluate general:{subject}{view}" for subject in subjects for view in ("", " clean")
     ]
     assert "general.mine" in told
     assert "general.mine general.more.acc_norm" in told

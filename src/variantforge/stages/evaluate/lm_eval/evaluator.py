@@ -15,8 +15,10 @@ from variantforge.refs import Ref
 from variantforge.spec.family import Section
 from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.lm_eval import harness
+from variantforge.stages.evaluate.lm_eval.sizes import size_of
 from variantforge.stages.evaluate.lm_eval.tasks import (
     LOCAL,
+    Leaf,
     Suite,
     hub_dataset,
     read_suite,
@@ -24,8 +26,9 @@ from variantforge.stages.evaluate.lm_eval.tasks import (
     role_of_task,
 )
 from variantforge.stages.evaluate.metric import Metric, method_of
+from variantforge.stages.evaluate.suites import HubItems, Named
 from variantforge.stages.stage import Desk
-from variantforge.step import Pin, StepContext
+from variantforge.step import Pin, Step, StepContext
 
 
 class LmEvalParams(Section):
@@ -62,13 +65,26 @@ class LmEval:
         return () if suite.problems else suite.metrics
 
     def suite_files_in(self, params: LmEvalParams, folder: Path) -> Mapping[str, str]:
-        """The items of the user's own tasks. Those of the Hub are not at hand while data are mixed."""
+        """The items of the user's own tasks."""
         suite = read_suite(params.tasks, folder)
         return {
-            f"tasks[{params.tasks.index(leaf.entry)}]": f"./{os.path.relpath(file, folder)}"
+            f"tasks[{params.tasks.index(leaf.entry)}]": _relative(file, folder)
             for leaf in suite.leaves.values()
             for file in leaf.items()
         }
+
+    def hub_items_in(self, params: LmEvalParams, folder: Path) -> list[HubItems]:
+        return [items for leaf in read_suite(params.tasks, folder).leaves.values() if (items := leaf.hub_items())]
+
+    def named_suites(self, params: LmEvalParams, folder: Path) -> Mapping[str, Named]:
+        """Left out: tasks of several files, and those that make other items of the ones that they read."""
+        leaves = read_suite(params.tasks, folder).leaves
+        return {name: named for name, leaf in leaves.items() if (named := _named(leaf, folder))}
+
+    def named_metrics(self, params: LmEvalParams, subject: str, folder: Path) -> tuple[Metric, ...]:
+        suite, named = read_suite(params.tasks, folder), self.named_suites(params, folder)
+        found = [one.as_metric for one in suite.scored if one.is_ratio and one.task in named]
+        return (*found, *(one.as_metric for one in suite.pooled if all(part.task in named for part in one.parts)))
 
     def datasets(self, params: LmEvalParams) -> Mapping[str, Ref]:
         suite = read_suite([entry for entry in params.tasks if not entry.startswith(LOCAL)], Path())
@@ -91,12 +107,28 @@ class LmEval:
         pins = {role: pin for role, pin in found.items() if pin}
         return pins if len(pins) == len(found) else None
 
+    def size(self, step: Step, metric: str) -> tuple[int | None, bool]:
+        params = _params(step)
+        return size_of(_pinned_suite(step, params), metric, params.limit)
+
     def evaluate(self, context: StepContext) -> Measured:
-        params = LmEvalParams(**{name: value for name, value in context.step.params.items() if name != "lm_eval"})
+        params = _params(context.step)
         suite = _as_planned(context, params)
         from variantforge.stages.evaluate.lm_eval.measuring import measure
 
         return measure(context, params, suite)
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return f"./{os.path.relpath(file, folder)}"
+
+
+def _named(leaf: Leaf, folder: Path) -> Named | None:
+    """How decontamination calls the items of a task, where they can be found again in what was measured."""
+    files, items = leaf.items(), leaf.hub_items()
+    if items is not None:
+        return None if leaf.config.get("process_docs") else Named(items.name, "id")
+    return Named(_relative(files[0], folder), "item") if len(files) == 1 else None
 
 
 # --- what is pinned ---------------------------------------------------------------------------------------------
@@ -129,10 +161,19 @@ def _pinned(desk: Desk, what: Ref | list[Path], key: str) -> Pin | None:
     return desk.pin(what, key=key, dataset=True) if what.kind == "hub" else desk.pin(what, key=key)
 
 
+def _params(step: Step) -> LmEvalParams:
+    return LmEvalParams(**{name: value for name, value in step.params.items() if name != "lm_eval"})
+
+
+def _pinned_suite(step: Step, params: LmEvalParams) -> Suite:
+    """The tasks, read from where they were pinned."""
+    local = [entry for entry in params.tasks if entry.startswith(LOCAL)]
+    return read_suite(params.tasks, Path(), at={entry: Path(step.pins[role_of_task(entry)].at) for entry in local})
+
+
 def _as_planned(context: StepContext, params: LmEvalParams) -> Suite:
     """The tasks, read from where they were pinned. Raises EvaluateError when they are no longer what was planned."""
-    pins, local = context.step.pins, [entry for entry in params.tasks if entry.startswith(LOCAL)]
-    suite = read_suite(params.tasks, Path(), at={entry: Path(pins[role_of_task(entry)].at) for entry in local})
+    pins, suite = context.step.pins, _pinned_suite(context.step, params)
     again = "run the same command again: it plans with the files as they are"
     if suite.problems:
         raise EvaluateError(suite.problems[0][1], next=again)

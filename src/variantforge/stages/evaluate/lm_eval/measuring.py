@@ -13,7 +13,8 @@ from variantforge.hashing import canonical_json, text_digest
 from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.lm_eval import harness
 from variantforge.stages.evaluate.lm_eval.measures import Pooled, Scored, count_of
-from variantforge.stages.evaluate.lm_eval.tasks import Suite, hub_dataset, role_of_dataset
+from variantforge.stages.evaluate.lm_eval.tasks import Leaf, Suite, hub_dataset, role_of_dataset
+from variantforge.stages.evaluate.suites import ITEM_NAMES, item_name
 from variantforge.step import Artifact, StepContext
 
 if TYPE_CHECKING:
@@ -90,21 +91,30 @@ def rows_of(suite: Suite, samples: Mapping[str, Iterable[Mapping[str, Any]]]) ->
     for part, of in [*alone, *((part, pool) for pool in suite.pooled for part in pool.parts)]:
         counted.setdefault((part.task, part.filter), []).append((part, of))
     rows: list[Row] = []
-    for task in suite.leaves:
+    for task, leaf in suite.leaves.items():
         logged, items = list(samples[task]), dict[int, Row]()
         count = len({sample["doc_id"] for sample in logged})
         for sample in logged:
-            row = items.setdefault(int(sample["doc_id"]), _row(task, sample))
+            row = items.setdefault(int(sample["doc_id"]), row_of(leaf, sample))
             for part, of in counted.get((task, str(sample["filter"])), ()):
                 row |= _columns(row["id"], part, of, sample, count)
         rows += [items[number] for number in sorted(items)]
     return rows
 
 
-def _row(task: str, sample: Mapping[str, Any]) -> Row:
-    row: Row = {"id": f"{task}/{sample['doc_id']}", "task": task, "doc_sha256": str(sample["doc_hash"])}
+def row_of(leaf: Leaf, sample: Mapping[str, Any]) -> Row:
+    row: Row = {"id": f"{leaf.name}/{sample['doc_id']}", "task": leaf.name, "doc_sha256": str(sample["doc_hash"])}
+    if leaf.items() and (name := _named(sample)):
+        row["item"] = name
     answer = sample["resps"][0][0] if sample["resps"] and sample["resps"][0] else None
     return row | {"answer": answer} if isinstance(answer, str) else row
+
+
+def _named(sample: Mapping[str, Any]) -> str:
+    """What the item of a file is called; '' where what the file says is read as something that is no text."""
+    told = [sample["doc"].get(field) for field in ITEM_NAMES]
+    plain = all(value is None or isinstance(value, str | int | float) for value in told)
+    return item_name(sample["doc"], int(sample["doc_id"]) + 1) if plain else ""
 
 
 def _columns(id: str, part: Scored, of: Scored | Pooled, sample: Mapping[str, Any], items: int) -> dict[str, float]:

@@ -20,6 +20,7 @@ from variantforge.stages.evaluate.lm_eval import harness
 from variantforge.stages.evaluate.lm_eval.harness import Look, TaskFileError, functions_in, read_task_file
 from variantforge.stages.evaluate.lm_eval.measures import DEFAULTS, REGISTERED, Pooled, Scored, pooled_in, scored_in
 from variantforge.stages.evaluate.metric import Metric
+from variantforge.stages.evaluate.suites import HubItems
 
 LOCAL = ("./", "../", "/", "~/")
 BUILDERS = ("json", "csv", "parquet", "text", "arrow")  # readers of files that the library datasets brings along
@@ -61,6 +62,15 @@ class Leaf:
         """Those of the user's files that hold what is asked."""
         asked = self.config.get("test_split") or self.config.get("validation_split")
         return self.data_files().get(str(asked), [])
+
+    def hub_items(self) -> HubItems | None:
+        """Those that lie on the Hub."""
+        ref, split = hub_dataset(self), self.config.get("test_split") or self.config.get("validation_split")
+        if ref is None or not split:
+            return None
+        told = self.config.get("dataset_kwargs") or {}
+        kwargs = {key: value for key, value in told.items() if key not in ("revision", "trust_remote_code")}
+        return HubItems(self.name, ref, self.config.get("dataset_name"), str(split), kwargs)
 
     def data_files(self) -> dict[str, list[Path]]:
         """Split -> files of the user's that it reads; {} for a dataset of the Hub."""
