@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 from tests.run.cgroups import MB, limited, run_inside
-from tests.run.hungry import ACCUMULATION, MARK
+from tests.run.hungry import MARK
 from tests.stages.train.lab import losses
 from variantforge.errors import KilledForMemory, OutOfMemory, StepError
 from variantforge.run import isolated
 from variantforge.run.executor import Job
 from variantforge.run.isolated import Isolated
 from variantforge.stages.oom_kills import OomKills
-from variantforge.stages.train.smaller import MICRO_BATCH, halved
+from variantforge.stages.train.smaller import ACCUMULATION, MICRO_BATCH, halved
 from variantforge.step import Artifact, Step
 
 HUNGRY = "from tests.run.hungry import main; main()"
@@ -57,22 +57,30 @@ def test_it_is_halved_until_it_fits_or_is_a_single_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_training_goes_on_from_its_checkpoint_and_learns_the_same(
-    tmp_path: Path, tiny_llama: Path, processes: int
-) -> None:
+def test_one_of_several_processes_that_is_killed_halves_the_micro_batch_of_all(tmp_path: Path) -> None:
+    with limited(700 * MB) as group:
+        told = said(run_inside(group, HUNGRY, "workers", tmp_path, 8, 150))
+    assert sorted(text for text in told if " tries " in text) == ["0 tries 2", "0 tries 4", "1 tries 2", "1 tries 4"]
+    assert any(text.startswith("process 1 of a training by 2 was killed. It was the kernel") for text in told)
+    assert (
+        "out of memory with per_device_train_batch_size 4: going on with 2 and gradient_accumulation_steps 2, "
+        "so that each step learns from the same 8 rows"
+    ) in told
+    assert told[-1] == "done"
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_from_its_checkpoint_and_learns_the_same(tmp_path: Path, tiny_llama: Path) -> None:
     with limited(2000 * MB) as group:
-        told = said(
-            run_inside(group, HUNGRY, "trains", tmp_path, tiny_llama, processes, environment={"OMP_NUM_THREADS": "1"})
-        )
+        told = said(run_inside(group, HUNGRY, "trains", tmp_path, tiny_llama))
     assert told[-1] == "done", told
     undisturbed, trained = (Artifact("", tmp_path / name) for name in ("undisturbed", MARK))
     assert losses(trained) == pytest.approx(losses(undisturbed), rel=1e-4)
     assert trained.facts["steps"] == undisturbed.facts["steps"]
-    fits = {MICRO_BATCH: 2 // processes, ACCUMULATION: 2}
-    assert (trained.facts["out_of_memory"], undisturbed.facts.get("out_of_memory")) == (fits, None)
-    assert any(str(text).startswith("going on from checkpoint-") for text in told)
-    assert sum("oom_kill in /" in str(text) for text in told) == 1
+    assert trained.facts["out_of_memory"] == {MICRO_BATCH: 2, ACCUMULATION: 2}
+    assert "out_of_memory" not in undisturbed.facts
+    assert sum("oom_kill in /" in text for text in told) == 1
+    assert any(text.startswith("going on from checkpoint-") for text in told)
 
 
 # --- killed by somebody -------------------------------------------------------------------------------------------

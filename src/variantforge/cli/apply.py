@@ -30,6 +30,7 @@ from variantforge.cli.options import (
 from variantforge.cli.output import Output, error_document
 from variantforge.cli.progress import outcome_of, reporter_for
 from variantforge.cli.release import release_family
+from variantforge.cli.teachers import warn_of_missing_keys
 from variantforge.cli.words import counted, duration
 from variantforge.errors import GateFailed, Interrupted, VariantforgeError
 
@@ -110,6 +111,7 @@ def apply(
     selected, whole = opened.plan.select(until=until, only=only or ()), until is None and not only
     if whole and not offline and opened.file.spec.publish.to == "hub":
         warn_early(opened, explain(opened.plan, opened.store, selected=selected), out)
+    warn_of_missing_keys(opened, selected, out)
     with reporter_for(out) as reporter:
         report = run_plan(opened.plan, opened.store, selected=selected, reporter=reporter, parallel=parallel)
     if reason and isinstance(report.error, GateFailed) and force_refused(opened, report, reason):

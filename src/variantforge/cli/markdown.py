@@ -26,7 +26,8 @@ def write_markdown(out: Output, text: str) -> None:
 
 def plan_markdown(document: Mapping[str, Any]) -> str:
     """The document of ``vf plan --json``, for people who read a pull request."""
-    return "\n".join([*_steps(document), *_estimates(document), *_gates(document), *_hub(document.get("hub")), ""])
+    parts = (_steps(document), _teachers(document), _estimates(document), _gates(document), _hub(document.get("hub")))
+    return "\n".join([*(line for part in parts for line in part), ""])
 
 
 def _steps(document: Mapping[str, Any]) -> Iterator[str]:
@@ -37,6 +38,15 @@ def _steps(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"{counted(counts['steps'], 'step')}: **{counts['run']} run**, {rest}."
     rows = [(it["decision"], it["label"], it["reason"]) for it in document["steps"] if it["decision"] != "reuse"]
     yield from _table(("", "step", "why"), rows)
+
+
+def _teachers(document: Mapping[str, Any]) -> Iterator[str]:
+    """What will be asked, and of whom."""
+    rows = [(it["label"], it["told"][0], "; ".join(it["told"][1:])) for it in document.get("teachers", ())]
+    yield from _table(("rows a teacher writes", "who", "is asked"), rows)
+    for text in document.get("missing_keys", ()):
+        yield ""
+        yield f"**Warning:** {_cell(text)}."
 
 
 def _estimates(document: Mapping[str, Any]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from variantforge.cli.options import (
 )
 from variantforge.cli.output import Cell, Output, error_document
 from variantforge.cli.power import outlooks_of, power_document, write_power
+from variantforge.cli.teachers import askings_document, askings_of, missing_keys, write_askings, write_missing_keys
 from variantforge.cli.words import counted
 from variantforge.errors import SandboxMissing, UsageError
 
@@ -85,6 +86,7 @@ def plan(
     estimates, over_budget = estimated(opened, decisions)
     refusal = over_budget or _without_walls(opened, decisions)
     mixes, power = _mixes(opened, decisions), outlooks_of(opened, decisions, used)
+    asked, keyless = askings_of(opened, decisions), list(missing_keys(opened, decisions))
     whole = until is None and not only
     hub = look_at_hub(opened, decisions, out, whole=whole, offline=offline) if isinstance(opened, Opened) else None
     changes = any(decision.word == "run" for decision in decisions.values()) or bool(hub and hub.writes)
@@ -93,6 +95,8 @@ def plan(
         told = {**document(opened, decisions), "estimates": estimates and estimates_document(opened.plan, estimates)}
         told |= {name: part.document for name, part in parts.items() if part}
         told |= {"mixes": mixes_document(opened.plan, mixes)} if mixes else {}
+        told |= {"teachers": askings_document(opened.plan, asked)} if asked else {}
+        told |= {"missing_keys": keyless} if keyless else {}
         told |= {"gates": power_document(power)} if power else {}
         told |= {"forced": forced} if (forced := list(forced_gates(opened.plan))) else {}
         told |= {"error": error_document(refusal)} if refusal else {}
@@ -101,6 +105,8 @@ def plan(
         write(out, opened.plan, decisions, everything)
         write_forced(out, opened.plan)
         write_mixes(out, opened.plan, mixes)
+        write_askings(out, opened.plan, asked)
+        write_missing_keys(out, keyless)
         write_power(out, power)
         if estimates:
             write_estimates(out, opened.plan, estimates)

@@ -65,9 +65,9 @@ def _why(error: BaseException) -> str:
 
 
 def halve(context: StepContext, args: Mapping[str, Any], why: str) -> None:
-    """The next try has half the micro-batch of ``args``, or of what was tried last. ``why``: a sentence.
+    """The next try has half the micro-batch of ``args`` (a process's own), or of what was tried last.
 
-    Raises OutOfMemory when that was a single row.
+    ``why``: a sentence. Raises OutOfMemory when that was a single row.
     """
     now = {**args, **halved(args, context.scratch)}
     size, steps = now[MICRO_BATCH], now[ACCUMULATION]
@@ -78,9 +78,10 @@ def halve(context: StepContext, args: Mapping[str, Any], why: str) -> None:
             next="set train.args: {activation_checkpointing: true}, lower max_length, or take adapter: {type: qlora}",
         )
     smaller, more = _divided(size, steps)
+    rows = size * steps * int(context.step.hints.get("processes", 1))
     context.note(
         f"out of memory with {MICRO_BATCH} {size}: going on with {smaller} and {ACCUMULATION} {more}, "
-        f"so that each step learns from the same {size * steps} rows"
+        f"so that each step learns from the same {rows} rows"
     )
     write_json(context.scratch / KEPT, {"times": _times(context.scratch) + 1})
 

@@ -181,6 +181,56 @@ def test_the_users_wish_to_stop_is_heard_while_the_server_hangs(server: Any, tmp
         asked_of(server, tmp_path, six, stopping=lambda: len(server.asked) >= 2)
 
 
+# --- what is told -------------------------------------------------------------------------------------------------
+
+
+def notes(events: list[dict[str, Any]]) -> list[str]:
+    return [event["text"] for event in events if event["kind"] == "note"]
+
+
+def test_what_will_be_asked_is_told_before_the_first_question(server: Any, tmp_path: Path, six: Artifact) -> None:
+    told: list[tuple[int, str]] = []
+
+    def emit(event: dict[str, Any]) -> None:
+        if event["kind"] == "note":
+            told.append((len(server.asked), event["text"]))
+
+    asked_of(server, tmp_path, six, emit=emit, limit=2, samples=2)
+    assert told[0] == (0, f"tiny at {server.url} is asked for 4 answers to 2 prompts")
+    forget(tmp_path)
+    told.clear()
+    pace = {"pace": {"timeout_s": 5.0, "concurrency": 2, "requests_per_minute": 6000.0}}
+    asked_of(server, tmp_path, six, emit=emit, samples=2, hints=pace)
+    expected = "12 answers to 6 prompts, 4 kept: 8 to ask; at 6000 a minute that takes 0.1 s or more"
+    assert told[0] == (4, f"tiny at {server.url} is asked for {expected}")
+    forget(tmp_path)
+    told.clear()
+    asked_of(server, tmp_path, six, emit=emit, samples=2, hints=pace)
+    assert told[0] == (12, f"tiny at {server.url} is asked for 12 answers to 6 prompts, all of them kept")
+
+
+def test_what_is_waited_for_is_told_while_it_is_and_not_of_every_question(
+    server: Any, tmp_path: Path, six: Artifact
+) -> None:
+    server.faults = [says(503, "warming up")] * 5
+    events: list[dict[str, Any]] = []
+    asked_of(server, tmp_path, six, emit=events.append)
+    waiting = [text for text in notes(events) if text.startswith("no answer")]
+    assert waiting == [
+        f"no answer from tiny at {server.url} yet: it answers 503: it says: warming up; try 2 of 4 in 0.0 s"
+    ]
+
+
+def test_a_server_that_only_asks_to_slow_down_is_told_with_what_to_write(
+    server: Any, tmp_path: Path, six: Artifact
+) -> None:
+    server.faults = [says(429, "slow down")] * 20
+    with pytest.raises(TeacherUnreachable) as caught:
+        asked_of(server, tmp_path, six)
+    assert "it answers 429: it says: slow down" in caught.value.why
+    assert caught.value.next.startswith("set datasets.told.requests_per_minute to what it allows")
+
+
 # --- a server that misbehaves -------------------------------------------------------------------------------------
 
 
@@ -252,7 +302,7 @@ def test_a_wait_that_is_too_long_ends_the_step_at_once(server: Any, tmp_path: Pa
     server.faults = [says(429, "come back tomorrow", Retry_After="86400")] * 2
     with pytest.raises(TeacherUnreachable) as caught:
         asked_of(server, tmp_path, six)
-    assert "come back tomorrow" in caught.value.why
+    assert "it says: come back tomorrow, and asks to wait 24 h 0 min" in caught.value.why
 
 
 def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:

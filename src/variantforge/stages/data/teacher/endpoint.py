@@ -1,13 +1,14 @@
 """An OpenAI-compatible server, asked at a pace and with patience.
 
 Waited for and asked again: no connection, no answer in time, an answer cut short, 408, 425, 429 and 5xx;
-``Retry-After`` is honoured. Taken as said: every other status. The key goes into one header of one client and nowhere
-else; nobody is redirected with it.
+``Retry-After`` is honoured, and what is waited for is told. Taken as said: every other status. The key goes into one
+header of one client and nowhere else; nobody is redirected with it.
 """
 
 from __future__ import annotations
 
 import json
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +21,14 @@ from variantforge import redact
 from variantforge.errors import Interrupted, TeacherRefused, TeacherUnreachable
 from variantforge.stages.data.teacher.kept import Answer
 from variantforge.stages.data.teacher.questions import Question
+from variantforge.words import duration
 
 if TYPE_CHECKING:
     import httpx2
 
 WAITS_S = (1, 2, 4, 8, 15, 30, 60, 60, 60)  # between tries of one question
 LONGEST_WAIT_S = 600.0  # what a server may ask for; the sum of WAITS_S is four minutes
+NEWS_S = 60.0  # between two words about a server that gives no answer
 MAX_BYTES = 16 << 20
 _CONNECT_S = 10.0
 _AGAIN = {408, 425, 429}
@@ -36,7 +39,7 @@ _SHOWN = 300
 class Address:
     """``url``: up to and with ``/v1``. ``socket``: a file to speak through instead of a port. ``key_env``: the name of
     the environment variable that ``key`` was read from. ``who`` answers there: what messages, and the family file,
-    call it."""
+    call it. ``at_key``: the section of the family file that says how it is asked, where that is known."""
 
     url: str
     model: str
@@ -44,10 +47,16 @@ class Address:
     key_env: str = ""
     socket: str = ""
     who: str = "teacher"
+    at_key: str = ""
+
+    def place(self, name: str) -> str:
+        """Where something of it stands in the family file, for people."""
+        return f"{self.at_key}.{name}" if self.at_key else name
 
 
 class Endpoint:
-    """``requests_per_minute``: None for as fast as it answers. ``alive``: '' or why no answer can come any more."""
+    """``requests_per_minute``: None for as fast as it answers. ``dead``: '' or why no answer can come any more.
+    ``note``: is told, in the thread that asks for answers, what is being waited for."""
 
     def __init__(
         self,
@@ -58,10 +67,12 @@ class Endpoint:
         requests_per_minute: float | None = None,
         stopping: Callable[[], bool] = lambda: False,
         dead: Callable[[], str] = lambda: "",
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         redact.learn(address.key)
         self._address, self._concurrency, self._stopping, self._dead = address, concurrency, stopping, dead
-        self._timeout_s, self._stopped = timeout_s, threading.Event()
+        self._timeout_s, self._stopped, self._telling = timeout_s, threading.Event(), threading.Lock()
+        self._news, self._note, self._quiet_until = queue.SimpleQueue[str](), note, 0.0
         self._pace = _Pace(60.0 / requests_per_minute if requests_per_minute else 0.0, self._stopped)
 
     def answers(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
@@ -76,6 +87,8 @@ class Endpoint:
                     if not asked:
                         return
                     done, _ = wait(asked, timeout=0.2, return_when=FIRST_COMPLETED)
+                    while not self._news.empty():
+                        self._note(self._news.get())
                     for future in done:
                         yield asked.pop(future), future.result()
                     if self._stopping():
@@ -99,8 +112,8 @@ class Endpoint:
     def _ask(self, client: httpx2.Client, question: Question) -> Answer:
         import httpx2
 
-        reason = ""
-        for pause in (*WAITS_S, None):
+        status, reason = 0, ""
+        for tried, pause in enumerate((*WAITS_S, None), 1):
             self._pace.take_turn()
             asked_to_wait = 0.0
             try:
@@ -112,17 +125,35 @@ class Endpoint:
                     raise self._refused(status, body)
                 asked_to_wait = retry_after(headers.get("retry-after", ""))
             except (httpx2.TransportError, CutShort) as error:
-                reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                status, reason = 0, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             if self._stopped.is_set():
                 raise self._interrupted()
+            if asked_to_wait > LONGEST_WAIT_S:
+                reason = f"{reason}, and asks to wait {duration(asked_to_wait)}"
             if pause is None or self._dead() or asked_to_wait > LONGEST_WAIT_S:
                 break
             self._pace.hold(max(pause, asked_to_wait) if asked_to_wait else 0.0)
+            self._tell(f"{reason}; try {tried + 1} of {len(WAITS_S) + 1} in {duration(max(pause, asked_to_wait))}")
             self._stopped.wait(max(float(pause), asked_to_wait))
-        raise TeacherUnreachable(
+        raise self._unreachable(status, reason)
+
+    def _tell(self, text: str) -> None:
+        """Now and then, whichever of the threads waits."""
+        with self._telling:
+            if time.monotonic() < self._quiet_until:
+                return
+            self._quiet_until = time.monotonic() + NEWS_S
+        self._news.put(f"no answer from {self._address.model} at {self._address.url} yet: {text}")
+
+    def _unreachable(self, status: int, reason: str) -> TeacherUnreachable:
+        next = "look after the server, then run the same command again: it goes on from here"
+        if status == 429:
+            pace = self._address.place("requests_per_minute")
+            next = f"set {pace} to what it allows, or a lower concurrency, then run the same command again"
+        return TeacherUnreachable(
             f"the {self._address.who} {self._address.model} at {self._address.url} gives no answer",
             why=f"{self._dead() or reason}. What it has answered so far is kept.",
-            next="look after the server, then run the same command again: it goes on from here",
+            next=next,
         )
 
     def _post(self, client: httpx2.Client, question: Question) -> tuple[int, Mapping[str, str], bytes]:
@@ -150,9 +181,9 @@ class Endpoint:
 
     def _refused(self, status: int, body: bytes) -> TeacherRefused:
         address = self._address
-        next = f"correct '{address.who}' in the family file, then run the same command again"
+        next = f"correct '{address.place(address.who)}' in the family file, then run the same command again"
         if status in (401, 403) and not address.key_env:
-            next = f"name the variable that holds the key: {address.who}: {{api_key_env: NAME}}"
+            next = f"name the variable that holds the key: {address.place(address.who)}: {{api_key_env: NAME}}"
         elif status in (401, 403):
             next = f"export {address.key_env}=…   # a key that may use {address.model}, then the same command"
         elif 300 <= status < 400:

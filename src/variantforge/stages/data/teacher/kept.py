@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from variantforge.errors import VariantforgeError
 from variantforge.fsops import appending, make_folder
-from variantforge.hashing import canonical_json
+from variantforge.hashing import canonical_json, key_of
+from variantforge.spec.trainer_args import cache_folder
 
+ANSWERS = "answers.jsonl"
 Answer = dict[str, Any]  # "content", "finish" ("stop", "length", ...), and "reasoning_content" where there is one
+
+
+def answer_files(scratch: Path, identity: Mapping[str, str]) -> list[Path]:
+    """Where the answers of a teacher are: in a step's scratch, and in the cache."""
+    return [scratch / ANSWERS, cache_folder() / "teacher-answers" / f"{key_of(dict(identity))}.jsonl"]
 
 
 class Kept:

@@ -79,12 +79,33 @@ def is_gguf_file(ref: str) -> bool:
 
 def _hints(key: str, section: TeacherDataset) -> dict[str, Any]:
     teacher = section.teacher
-    hints: dict[str, Any] = {"heavy": True, "at_key": key, "called": teacher.variant or teacher.model}
+    by = "variant" if teacher.variant else "model"
+    hints: dict[str, Any] = {"heavy": True, "at_key": key, "called": teacher.variant or teacher.model, "by": by}
     if teacher.endpoint:
         hints["pace"] = {field: getattr(section, field) for field in _PACE}
     if teacher.api_key_env:
         hints["api_key_env"] = teacher.api_key_env
     return hints
+
+
+def section_of(step: Step) -> TeacherDataset:
+    """The section as the key has it; who is asked, and whose prompts, are inputs."""
+    told = {"source": TEACHER, "prompts": "-", "teacher": {"model": "-"}, **step.params["dataset"]}
+    return TeacherDataset.model_validate(told)
+
+
+def identity_of(step: Step) -> dict[str, str]:
+    """What the teacher is: as long as this holds, answers that were kept are its answers."""
+    if TEACHER in step.pins:
+        return {"gguf": step.pins[TEACHER].digest}
+    models = [key for role, key in step.inputs.items() if role != PROMPTS]
+    return {"artifact": models[0]} if models else dict(step.params[TEACHER])
+
+
+def missing_key(step: Step) -> str:
+    """The environment variable that an endpoint's key is read from, where it is not set; '' else."""
+    name = str(step.hints.get("api_key_env", ""))
+    return "" if os.environ.get(name) else name
 
 
 def key_for(step: Step) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,21 +10,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from variantforge.errors import DataError, TeacherRefused
-from variantforge.hashing import key_of
 from variantforge.spec.family import DeduplicateSpec, TeacherDataset
-from variantforge.spec.trainer_args import cache_folder
 from variantforge.stages.data import clean
 from variantforge.stages.data.sources import Record
+from variantforge.stages.data.teacher.asking import Asking, asking_of
 from variantforge.stages.data.teacher.endpoint import Address, Endpoint
-from variantforge.stages.data.teacher.kept import Answer, Kept
+from variantforge.stages.data.teacher.kept import Answer, Kept, answer_files
 from variantforge.stages.data.teacher.local import Local
-from variantforge.stages.data.teacher.planning import PROMPTS, TEACHER
+from variantforge.stages.data.teacher.planning import PROMPTS, TEACHER, identity_of, key_for, missing_key, section_of
 from variantforge.stages.data.teacher.questions import Prompt, Prompts, Question, questions, read_prompts
 from variantforge.stages.llama_server import how_it_died, served
 from variantforge.stages.rows import content_of, row_id
-from variantforge.step import StepContext
+from variantforge.step import Step, StepContext
 
-ANSWERS = "answers.jsonl"
 _LLAMA = "http://localhost/v1"  # behind a socket, where the name says nothing
 _UNCLEAN = ("on_secrets", "on_broken_unicode")
 
@@ -37,14 +34,14 @@ class Teacher(Protocol):
 def write_answers(context: StepContext) -> None:
     """Does the step. Raises TeacherUnreachable, TeacherRefused, DataError when nothing can be used, Interrupted."""
     params = context.step.params
-    section = _section(params["dataset"])
+    section = section_of(context.step)
     asked = read_prompts(context.inputs[PROMPTS].path, section)
     if not asked.prompts:
         raise DataError(f"there are no prompts to ask for dataset '{params['name']}'", why=_told(asked.passed_over))
-    identity = _identity(context)
+    identity = identity_of(context.step)
     by_prompt = {prompt.hash: list(questions(prompt, section, identity)) for prompt in asked.prompts}
-    kept = Kept([context.scratch / ANSWERS, cache_folder() / "teacher-answers" / f"{key_of(identity)}.jsonl"])
-    _ask(context, section, [one for each in by_prompt.values() for one in each], kept)
+    kept = Kept(answer_files(context.scratch, identity))
+    _ask(context, section, by_prompt, kept)
     rows = _Rows(asked.prompts, by_prompt, kept)
     if not any(rows):
         raise DataError(
@@ -65,24 +62,13 @@ def write_answers(context: StepContext) -> None:
     )
 
 
-def _section(dataset: Mapping[str, Any]) -> TeacherDataset:
-    """The section as the key has it; who is asked, and whose prompts, are inputs."""
-    told = {"source": TEACHER, "prompts": "-", "teacher": {"model": "-"}, **dataset}
-    return TeacherDataset.model_validate(told)
-
-
-def _identity(context: StepContext) -> dict[str, str]:
-    """What the teacher is: as long as this holds, answers that were kept are its answers."""
-    step = context.step
-    if TEACHER in step.pins:
-        return {"gguf": step.pins[TEACHER].digest}
-    models = {role: key for role, key in step.inputs.items() if role != PROMPTS}
-    return {"artifact": next(iter(models.values()))} if models else dict(step.params[TEACHER])
-
-
-def _ask(context: StepContext, section: TeacherDataset, asked: Sequence[Question], kept: Kept) -> None:
+def _ask(
+    context: StepContext, section: TeacherDataset, by_prompt: Mapping[str, Sequence[Question]], kept: Kept
+) -> None:
+    asked = [question for each in by_prompt.values() for question in each]
     open_ones = [question for question in asked if kept.get(question.key) is None]
     done, began, new = len(asked) - len(open_ones), time.monotonic(), 0
+    _tell_ahead(context, asking_of(context.step, len(by_prompt), kept=done))
     context.progress(done, len(asked), "answer")
     if not open_ones:
         return
@@ -118,18 +104,18 @@ def _teacher(
         yield Local(models[0].path / "model", models[0].facts["stop_token_ids"], known, context.stopping), list
         return
     told = step.params[TEACHER]
-    address = Address(told["endpoint"], told["model"], _api_key(hints), hints.get("api_key_env", ""))
-    yield Endpoint(address, **hints.get("pace", {}), stopping=context.stopping), only_open
+    named = hints.get("api_key_env", "")
+    address = Address(told["endpoint"], told["model"], _api_key(step), named, at_key=hints["at_key"])
+    yield Endpoint(address, **hints.get("pace", {}), stopping=context.stopping, note=context.note), only_open
 
 
-def _api_key(hints: Mapping[str, Any]) -> str:
-    name = hints.get("api_key_env")
-    if name and not os.environ.get(name):
+def _api_key(step: Step) -> str:
+    if name := missing_key(step):
         raise TeacherRefused(
             f"the environment variable {name} is not set, and the teacher's endpoint wants a key",
             next=f"export {name}=…   then run the same command again",
         )
-    return os.environ.get(name, "") if name else ""
+    return next(iter(key_for(step).values()), "")
 
 
 class _Rows:
@@ -180,6 +166,12 @@ def _rules(params: Mapping[str, Any], rows: _Rows) -> clean.Rules:
         unclean={key: params[key] for key in _UNCLEAN if key in params},
         side_of=rows.is_heldout,
     )
+
+
+def _tell_ahead(context: StepContext, asking: Asking) -> None:
+    """Before the first question is asked."""
+    pace = f"; {asking.how_long}" if asking.to_ask and asking.how_long else ""
+    context.note(f"{asking.who} is asked for {asking.how_many}{pace}")
 
 
 def _tell(context: StepContext, asked: Prompts, rows: _Rows) -> None:
