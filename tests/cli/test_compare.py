@@ -54,7 +54,7 @@ def test_what_was_not_measured_is_missing_with_the_command_that_measures_it(vf: 
     ended = vf("compare", "code", "base", demo.file, "--store", tmp_path / "empty")
     assert ended.code == 0
     assert "missing: heldout of code/merged and code/base" in ended.out
-    assert ended.out.endswith(f"next: vf apply {demo.file}\n")
+    assert ended.out.endswith(f"next: vf apply {demo.file} --store {tmp_path / 'empty'}\n")
 
 
 def test_other_tokens_are_never_set_against_each_other(vf: Vf, demo: Demo, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_what_is_missing_comes_with_the_command_that_makes_it(vf: Vf, demo: Demo
     ended = vf("report", demo.file, "--store", tmp_path / "empty", "-o", "half.html")
     assert ended.code == 0
     assert "0 of " in ended.out
-    assert ended.out.endswith(f"next: vf apply {demo.file}\n")
+    assert ended.out.endswith(f"next: vf apply {demo.file} --store {tmp_path / 'empty'}\n")
     assert f"vf apply {demo.file}" in (tmp_path / "half.html").read_text()
 
 

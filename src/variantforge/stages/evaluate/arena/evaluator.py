@@ -24,7 +24,7 @@ from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.metric import BASE, Metric, is_quantized
 from variantforge.stages.evaluate.prompts import Item, heldout_items, pin_items, read_items
 from variantforge.stages.stage import Desk
-from variantforge.step import Pin, StepContext
+from variantforge.step import Pin, Step, StepContext
 
 PROMPTS, OPPONENT = "prompts", "opponent"
 _ROLES = {"base": "base", "merged": "reference"}  # what it is compared with -> the role of that input
@@ -73,9 +73,19 @@ class Arena:
         pin = pin_items(desk, params.path, f"{key}.path", why_wrong)
         return {PROMPTS: pin} if pin else None
 
+    pinned_as: ClassVar = {"path": PROMPTS}
+
     def suite_files(self, params: ArenaParams) -> Mapping[str, str]:
         """Held-out rows are no suite: they are never trained on."""
         return {"path": params.path} if params.path else {}
+
+    def size(self, step: Step, metric: str) -> tuple[int, bool]:
+        """Fewer where fewer rows are held out, or a judge says nothing that can be read."""
+        most, pin = (
+            int(step.params.get("max_prompts", ArenaParams.model_fields["max_prompts"].default)),
+            step.pins.get(PROMPTS),
+        )
+        return (min(most, len(read_items(Path(pin.at), Path(pin.at).name, why_wrong))) if pin else most), True
 
     def evaluate(self, context: StepContext) -> Measured:
         told = {name: value for name, value in context.step.params.items() if name != "judging"}

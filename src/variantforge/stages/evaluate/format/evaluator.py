@@ -21,7 +21,7 @@ from variantforge.stages.evaluate.metric import Metric
 from variantforge.stages.evaluate.prompts import Item, digest_of, pin_items, read_items, suite_texts_of
 from variantforge.stages.evaluate.suites import SuiteText
 from variantforge.stages.stage import Desk
-from variantforge.step import Pin, StepContext
+from variantforge.step import Pin, Step, StepContext
 
 PROMPTS = "prompts"
 
@@ -84,13 +84,23 @@ class Format:
     def suite_texts(self, params: FormatParams) -> Iterable[SuiteText]:
         return suite_texts_of(own_items() if params.builtin else [])
 
+    pinned_as: ClassVar = {"path": PROMPTS}
+
     def suite_files(self, params: FormatParams) -> Mapping[str, str]:
         return {"path": params.path} if params.path else {}
 
+    def size(self, step: Step, metric: str) -> tuple[int, bool]:
+        """Fewer where the chat template takes no tools, which is known once there is one."""
+        params, pin = _params(step)
+        counts = {"json_valid": _wants_json, "tool_call": lambda item: "tool" in item.more}.get(
+            metric, lambda item: True
+        )
+        counted = [bool(item.more.get("tools")) for item in _items(params, pin) if counts(item)]
+        without = len(counted) - sum(counted)
+        return (without if params.tools == "never" else len(counted)), params.tools == "auto" and any(counted)
+
     def evaluate(self, context: StepContext) -> Measured:
-        pin = context.step.pins.get(PROMPTS)
-        told = {name: value for name, value in context.step.params.items() if name not in ("suite", "rules")}
-        params = FormatParams.model_validate({**told, **({"path": pin.at} if pin else {})})
+        params, pin = _params(context.step)
         asked, left_out = askable(context, params, _items(params, pin))
         prompts = [Prompt(item.id, item.messages, item.more.get("tools", ())) for item in asked]
         said = answers(context, prompts, Sampling(max_new_tokens=params.max_tokens), dtype=params.dtype)
@@ -98,6 +108,17 @@ class Format:
         rows = [row(item, one, params, control) for item, (one,) in zip(asked, said, strict=True)]
         why = Counter(reason for row in rows for reason in row["wrong"])
         return Measured(rows, {"left_out": left_out, "wrong": dict(sorted(why.items()))})
+
+
+def _params(step: Step) -> tuple[FormatParams, Pin | None]:
+    """The parameters of a step, and the file of the user's."""
+    pin = step.pins.get(PROMPTS)
+    told = {name: value for name, value in step.params.items() if name not in ("suite", "rules")}
+    return FormatParams.model_validate({**told, **({"path": pin.at} if pin else {})}), pin
+
+
+def _wants_json(item: Item) -> bool:
+    return "schema" in item.more or bool(item.more.get("json"))
 
 
 def why_wrong(item: Item) -> str:
@@ -167,7 +188,7 @@ def row(item: Item, answer: Answer, params: FormatParams, control: Sequence[str]
         "stopped": "no end" if answer.finish != "stop" else "",
     }
     counted = {"answers": 1}
-    if "schema" in more or more.get("json"):
+    if _wants_json(item):
         plain = said if not message.get("tool_calls") else answer.text
         found["json_valid"] = checks.why_not_json(plain, more.get("schema"), fenced=params.fenced)
         counted["json_items"] = 1

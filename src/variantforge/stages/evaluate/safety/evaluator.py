@@ -23,7 +23,7 @@ from variantforge.stages.evaluate.safety.coherence import why_incoherent
 from variantforge.stages.evaluate.safety.refusals import refusal_in
 from variantforge.stages.evaluate.suites import SuiteText
 from variantforge.stages.stage import Desk
-from variantforge.step import Pin, StepContext
+from variantforge.step import Pin, Step, StepContext
 
 SIDES: tuple[Literal["harmful", "harmless"], ...] = ("harmful", "harmless")
 _OURS = {"harmful": suite.harmful, "harmless": suite.harmless}
@@ -78,6 +78,11 @@ class Safety:
 
     def suite_files(self, params: SafetyParams) -> Mapping[str, str]:
         return {side: path for side in SIDES if (path := getattr(params, side))}
+
+    def size(self, step: Step, metric: str) -> tuple[int, bool]:
+        """Fewer where a judge says nothing that can be read."""
+        sides = [side for side in SIDES if metric.endswith(f"_{side}")] or SIDES
+        return sum(len(_items(side, step.pins.get(side))) for side in sides), "judge" in step.params
 
     def evaluate(self, context: StepContext) -> Measured:
         params = dict(context.step.params)
