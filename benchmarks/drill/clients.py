@@ -54,12 +54,12 @@ class Deadly(Releases):
     at, when, opened, counting = 0, "before", 0, threading.Lock()
 
     @contextmanager
-    def _open(self) -> Iterator[Connection]:
+    def _open(self, *, write: bool = True) -> Iterator[Connection]:
         with self.counting:
             Deadly.opened = number = Deadly.opened + 1
         if (number, self.when) == (self.at, "before"):
             os.kill(os.getpid(), signal.SIGKILL)
-        with super()._open() as connection:
+        with super()._open(write=write) as connection:
             yield connection
         if (number, self.when) == (self.at, "after"):
             os.kill(os.getpid(), signal.SIGKILL)

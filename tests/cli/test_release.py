@@ -104,8 +104,25 @@ def test_a_plan_tells_what_will_be_created_before_anything_ran(vf: Vf, to_hub: L
     assert ended.code == 0, ended.err
     assert "alice" in ended.out
     assert f"create  {CODE}  when its steps have run" in ended.out
-    assert "about 5 commits of 128 an hour" in ended.out
+    assert "5 commits, 128 of 128 are left this hour" in ended.out
     assert to_hub.writes == []
+
+
+def test_a_plan_and_the_doctor_tell_what_is_left_of_the_hour_and_of_the_window(vf: Vf, to_hub: LocalHub) -> None:
+    before = " ".join(vf("plan").out.split())
+    assert "ok budget 5 commits, 128 of 128 are left this hour; about 80 requests, " in before
+    assert " are left in this window create " in before
+    assert vf("apply", "--yes").code == 0
+    assert "budget" not in vf("plan").out
+    family(version="1.1.0", learning_rate="2.0e-4")
+    assert "3 commits, 123 of 128 are left this hour" in vf("plan").out
+    assert " commits, 123 of 128 are left this hour" in vf("doctor").out
+
+
+def test_a_plan_needs_no_place_to_write_to(vf: Vf, to_hub: LocalHub, tmp_path: Path) -> None:
+    """And leaves nothing there that tells of releases."""
+    assert vf("plan").code == vf("doctor").code == vf("show").code == 0
+    assert not (tmp_path / ".variantforge" / "releases.sqlite").exists()
 
 
 def test_only_the_changed_repo_is_written(vf: Vf, to_hub: LocalHub) -> None:

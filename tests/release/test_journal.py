@@ -56,6 +56,18 @@ def test_a_commit_is_verified_once(tmp_path: Path) -> None:
     assert Releases(log.path).was_verified("acme/x", "1" * 40)
 
 
+def test_looking_writes_nothing_and_finds_nothing_where_there_is_no_journal(tmp_path: Path) -> None:
+    log = Releases(tmp_path / "store" / "releases.sqlite")
+    assert (log.history("toys"), log.commit_times(0), log.adopted("acme/x")) == ([], [], frozenset())
+    assert (log.exposing_since(RECORD), log.was_verified("acme/x", "1" * 40)) == (None, False)
+    assert list(tmp_path.iterdir()) == []
+    log.enter(RECORD, "stage")
+    log.path.parent.chmod(0o555)
+    log.path.chmod(0o444)
+    assert [row["phase"] for row in log.history("toys")] == ["stage"]
+    assert [path.name for path in log.path.parent.iterdir()] == ["releases.sqlite"]
+
+
 def test_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "releases.sqlite"
     path.write_bytes(b"this is no database" * 100)

@@ -32,7 +32,7 @@ def test_a_family_that_may_be_released_has_nothing_against_it(hub: LocalHub, our
     assert seen["hub account"].found == "alice (write), member of acme"
     assert seen["repos"].found == "2 may be written"
     assert seen["model"].found == "acme/one may be read"
-    assert "5 of 128 commits left this hour" in seen["budget"].found
+    assert "5 commits, 128 of 128 are left this hour; about 60 requests" in seen["budget"].found
     assert [entry for entry in hub.writes if entry.path != "/api/repos/create"] == []
 
 

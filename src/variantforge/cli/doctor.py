@@ -23,8 +23,6 @@ _EXAMPLES = EXAMPLES_HEADING + """
   vf doctor --json > machine.json
 """  # fmt: skip
 
-_PATIENCE_S = 10  # a look, not a release: a Hub that is down is a finding
-
 
 @app.command(epilog=_EXAMPLES)
 def doctor(
@@ -63,12 +61,11 @@ def _release(file: Path, store: Path, out: Output) -> list[Finding]:
         return []
     if family.publish.to != "hub":
         return []
-    from variantforge.release.hub import Hub
-    from variantforge.release.hub.retry import Patience
+    from variantforge.cli.hub import open_hub
+    from variantforge.release.journal import FILE, Releases
     from variantforge.release.preflight import preflight, wish_of
 
-    patience = Patience(down_s=_PATIENCE_S, busy_s=_PATIENCE_S)
-    return preflight(Hub(tell=out.note, patience=patience), wish_of(family), store)
+    return preflight(open_hub(out, Releases(store / FILE), look=True), wish_of(family), store)
 
 
 def write(out: Output, findings: list[Finding]) -> None:

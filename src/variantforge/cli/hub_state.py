@@ -10,7 +10,6 @@ from variantforge.cli.changes import changes_document, write_changes
 from variantforge.cli.hub import open_hub, releases_of
 from variantforge.cli.options import Opened
 from variantforge.cli.output import Output
-from variantforge.cli.words import counted
 from variantforge.errors import HubUnreachable, VariantforgeError
 
 if TYPE_CHECKING:
@@ -60,7 +59,11 @@ def look_at_hub(
 
     hub = open_hub(out, releases_of(opened.store), look=True)
     findings = preflight(hub, wish_of(opened.file.spec), opened.store.root)
-    told = [finding for finding in findings if finding.state != "ok" or finding.name == "hub account"]
+    told = [
+        finding
+        for finding in findings
+        if finding.name == "hub account" or (finding.state != "ok" and finding.name != "budget")  # of what is written
+    ]
     try:
         return _compared(opened, decisions, hub, told)
     except VariantforgeError as error:
@@ -76,7 +79,15 @@ def _compared(opened: Opened, decisions: Mapping[str, Decision], hub: Hub, findi
         return _waiting(opened, decisions, hub, findings)
     desired = desired_of(opened.plan, opened.store, opened.lock)
     adopted = releases_of(opened.store).adopted(desired.index.repo)
-    return HubState(hub.endpoint, findings, plan_release(desired, hub, adopt=adopted))
+    plan = plan_release(desired, hub, adopt=adopted)
+    return HubState(hub.endpoint, [*findings, *_budget(hub, plan.commits)], plan)
+
+
+def _budget(hub: Hub, commits: int) -> list[Finding]:
+    """What of the hour's commits and of the Hub's limit on requests will be spent; nothing where nothing is written."""
+    from variantforge.release.preflight import REQUESTS_OF_A_REPO, budget
+
+    return [budget(hub, commits, REQUESTS_OF_A_REPO * max(1, commits // 2))] if commits else []
 
 
 def _waiting(opened: Opened, decisions: Mapping[str, Decision], hub: Hub, findings: list[Finding]) -> HubState:
@@ -93,7 +104,13 @@ def _waiting(opened: Opened, decisions: Mapping[str, Decision], hub: Hub, findin
     }
     seen = observe(hub, index_of(spec), spec.publish.channel, Snapshots(hub), repos=list(keys))
     waiting = [_said_of(repo, seen.repos.get(repo), decisions[key]) for repo, key in keys.items()]
-    return HubState(hub.endpoint, findings, waiting=waiting, warning=_taken(spec.version, seen))
+    writing = sum(word in ("create", "update") for word, _, _ in waiting)
+    return HubState(
+        hub.endpoint,
+        [*findings, *_budget(hub, 2 * writing + 1)],
+        waiting=waiting,
+        warning=_taken(spec.version, seen),
+    )
 
 
 def _said_of(repo: str, there: ObservedRepo | None, decision: Decision) -> tuple[str, str, str]:
@@ -128,10 +145,6 @@ def write_hub(out: Output, state: HubState | None) -> None:
         write_changes(out, state.plan)
     elif state.waiting:
         out.table([(word, repo, what) for word, repo, what in state.waiting])
-        writing = sum(word in ("create", "update") for word, _, _ in state.waiting)
-        out.line(
-            f"a release of {counted(writing, 'repo')} takes about {counted(2 * writing + 1, 'commit')} of 128 an hour"
-        )
     if state.warning:
         out.line(("warning:", "yellow"), state.warning)
     if state.error:

@@ -35,17 +35,20 @@ CREATE TABLE IF NOT EXISTS verified (repo TEXT NOT NULL, oid TEXT NOT NULL, PRIM
 
 @dataclass(frozen=True)
 class Releases:
-    """The journal at ``path`` (``<store>/releases.sqlite``); it need not exist."""
+    """The journal at ``path`` (``<store>/releases.sqlite``); it need not exist: reading then finds nothing."""
 
     path: Path
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        make_folder(self.path.parent)
+    def _open(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
+        if write:
+            make_folder(self.path.parent)
+        uri = f"{self.path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
         try:
-            with closing(sqlite3.connect(self.path, timeout=30, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)) as connection:
                 connection.row_factory = sqlite3.Row
-                connection.executescript(_TABLES)
+                if write:
+                    connection.executescript(_TABLES)
                 yield connection
         except sqlite3.OperationalError as error:
             next = f"df -h {self.path.parent}; ls -ld {self.path.parent}"
@@ -53,6 +56,13 @@ class Releases:
         except sqlite3.DatabaseError as error:
             why = "It only remembers what was done when; releases stand on the Hub."
             raise IntegrityError(f"{self.path} is damaged: {error}", why=why, next=f"rm {self.path}") from error
+
+    def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """What is looked up; nothing is written, so that a store on a read-only disk can be planned against."""
+        if not self.path.exists():
+            return []
+        with self._open(write=False) as connection:
+            return connection.execute(query, values).fetchall()
 
     def enter(self, record: Record, phase: Phase) -> None:
         """The release has come to a phase."""
@@ -73,19 +83,16 @@ class Releases:
 
     def commit_times(self, since: float) -> list[float]:
         """When commits were made after a time (Unix seconds): what the Hub counts against the hour."""
-        with self._open() as connection:
-            rows = connection.execute("SELECT at FROM commits WHERE at > ? ORDER BY at", (since,)).fetchall()
-        return [float(row["at"]) for row in rows]
+        return [float(row["at"]) for row in self._rows("SELECT at FROM commits WHERE at > ? ORDER BY at", since)]
 
     def exposing_since(self, record: Record) -> float | None:
         """When the first branch was moved by a run that was interrupted while it moved branches of this release."""
-        with self._open() as connection:
-            row = connection.execute(
-                "SELECT min(at) AS at FROM commits JOIN releases ON release = id "
-                "WHERE id = ? AND phase = 'expose' AND kind = 'expose' AND at >= changed",
-                (record.id,),
-            ).fetchone()
-        return None if row["at"] is None else float(row["at"])
+        rows = self._rows(
+            "SELECT at FROM commits JOIN releases ON release = id "
+            "WHERE id = ? AND phase = 'expose' AND kind = 'expose' AND at >= changed ORDER BY at LIMIT 1",
+            record.id,
+        )
+        return float(rows[0]["at"]) if rows else None
 
     def window(self, record: Record, seconds: float) -> None:
         """How long the branches of this release disagreed."""
@@ -97,9 +104,7 @@ class Releases:
             connection.execute("INSERT OR IGNORE INTO verified VALUES (?, ?)", (repo, oid))
 
     def was_verified(self, repo: str, oid: str) -> bool:
-        with self._open() as connection:
-            found = connection.execute("SELECT 1 FROM verified WHERE repo = ? AND oid = ?", (repo, oid)).fetchone()
-        return found is not None
+        return bool(self._rows("SELECT 1 FROM verified WHERE repo = ? AND oid = ?", repo, oid))
 
     def adopt(self, index_repo: str, repo: str) -> None:
         """The next releases of that index may take over a repo which they have not made."""
@@ -107,14 +112,10 @@ class Releases:
             connection.execute("INSERT OR IGNORE INTO adopted VALUES (?, ?, ?)", (index_repo, repo, time.time()))
 
     def adopted(self, index_repo: str) -> frozenset[str]:
-        with self._open() as connection:
-            rows = connection.execute("SELECT repo FROM adopted WHERE index_repo = ?", (index_repo,)).fetchall()
+        rows = self._rows("SELECT repo FROM adopted WHERE index_repo = ?", index_repo)
         return frozenset(str(row["repo"]) for row in rows)
 
     def history(self, family: str) -> list[dict[str, Any]]:
         """The releases of a family that this machine had a hand in, newest first."""
-        with self._open() as connection:
-            rows = connection.execute(
-                "SELECT * FROM releases WHERE family = ? ORDER BY started DESC", (family,)
-            ).fetchall()
+        rows = self._rows("SELECT * FROM releases WHERE family = ? ORDER BY started DESC", family)
         return [dict(row) for row in rows]

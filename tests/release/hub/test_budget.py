@@ -37,7 +37,7 @@ def test_a_full_hour_says_how_long_to_wait_for_one_commit_and_for_more() -> None
 
 def test_more_commits_than_an_hour_holds_are_estimated_over_the_hours() -> None:
     budget = Budget(per_hour=128, clock=Clock())
-    assert budget.estimate(128, 500) == "128 of 128 commits left this hour, about 500 requests"
+    assert budget.estimate(128, 500) == "128 commits, 128 of 128 are left this hour; about 500 requests"
     assert "wait 60 min" in budget.estimate(129, 500)
     assert "wait 120 min" in budget.estimate(257, 500)
 
@@ -47,7 +47,7 @@ def test_the_headers_of_the_hub_are_remembered_until_their_window_ends() -> None
     budget = Budget(clock=clock)
     budget.heard({"ratelimit": '"api";r=3;t=55'})
     assert budget.request_wait_s() == 0
-    assert "(3 left in this window)" in budget.estimate(1, 1)
+    assert ", 3 are left in this window" in budget.estimate(1, 1)
     budget.heard({"ratelimit": '"api";r=0;t=55'})
     assert budget.request_wait_s() == 55
     assert budget.request_wait_s("resolvers") == 0

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from variantforge.words import counted
+
 COMMITS_PER_HOUR = 128
 _HOUR_S = 3600
 _LIMIT = re.compile(r'"(?P<name>\w+)"\s*;\s*r\s*=\s*(?P<left>\d+)\s*;\s*t\s*=\s*(?P<reset>\d+)')
@@ -80,10 +82,11 @@ class Budget:
 
     def estimate(self, commits: int, requests: int) -> str:
         """One line for a plan: what a release costs of the budget, and how long it must wait for it."""
-        text = f"{commits} of {self.left()} commits left this hour, about {requests} requests"
+        text = f"{counted(commits, 'commit')}, {self.left()} of {self.per_hour} are left this hour"
+        text += f"; about {counted(requests, 'request')}"
         window = self.window()
         if window:
-            text += f" ({window.left} left in this window)"
+            text += f", {window.left:,} are left in this window"
         full_hours = max(0, commits - 1) // self.per_hour
         wait_s = self.wait_s(commits - full_hours * self.per_hour) + full_hours * _HOUR_S if commits else 0
         return f"{text}; the Hub's limit makes it wait {round(wait_s / 60)} min" if wait_s > 0 else text
