@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from variantforge.report import Report
 from variantforge.report.document import Estimate
-from variantforge.report.page import MOST_ROWS, fact, page, short, signed, unmeasured, when
+from variantforge.report.page import MOST_ROWS, fact, page, rough, short, signed, unmeasured, when
 
 DIGEST = re.compile(r"(style|script)-src '(sha256-[^']+)'")
 
@@ -81,6 +81,8 @@ def test_speed_is_told_with_its_machine(told: Report) -> None:
 def test_figures_read_as_people_write_them() -> None:
     assert (signed(0.5), signed(-0.02), signed(0.0)) == ("+0.5", "−0.02", "+0")
     assert [short(it) for it in (-0.0, -0.12345, 12345.6)] == ["0", "−0.123", "12,346"]
+    assert [short(it) for it in (-4.61e-05, 1e-7, 3e-9)] == ["−0.0000461", "0.0000001", "3e−09"]
+    assert [rough(it) for it in (0.0015812, -0.7349, 8.404, 149.2, 0.0)] == ["0.0016", "−0.73", "8.4", "149", "0"]
     assert when(0) == "1970-01-01 00:00 UTC"
     assert [fact(it) for it in (12345, 0.123456, "x", True, None, {"b": 1, "a": "ü"})] == [
         *("12,345", "0.1235", "x", "True", "None", '{"a": "ü", "b": 1}'),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from variantforge.report.document import Cell, Estimate, GatePanel, Report, TradeOff
+from variantforge.report.sheet import sheet_of
 from variantforge.report.svg import bars, curve, interval, tradeoff, tree
 from variantforge.report.svg.scale import Scale
 from variantforge.stages.evaluate.metric import BASE
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 MOST_CHARTS = 24  # of one kind; what is beyond stands in tables
 MOST_TABLES = 40  # of measurements
+FIRST_ITEMS = 2  # of answers that are seen at once; the others unfold
 MOST_ROWS = 400  # of one table
+_TINY = 1e-4  # below it figures would be written with an exponent
 _SIGNS = {**tree.SIGNS, "failed": "✕", "damaged": "✕", "blocked": "■", "not made": "…", "not needed": "·"}
 
 
@@ -50,6 +53,7 @@ def page(report: Report) -> str:
         most_rows=MOST_ROWS,
         most_charts=MOST_CHARTS,
         most_tables=MOST_TABLES,
+        first_items=FIRST_ITEMS,
     )  # fmt: skip
 
 
@@ -85,15 +89,17 @@ def _environment() -> Environment:
     environment.filters |= {
         "counted": counted,
         "duration": duration,
-        "figure": lambda value: figure(value).replace("-", "−"),
+        "figure": lambda value: (short if 0 < abs(value) < _TINY else figure)(value).replace("-", "−"),
         "size": size,
         "signed": signed,
         "short": short,
+        "rough": rough,
         "percent": lambda value: f"{100 * value:.3g} %",
         "when": when,
         "fact": fact,
         "words": lambda name: str(name).replace("_", " "),
         "unmeasured": unmeasured,
+        "sheet": sheet_of,
         "slug": lambda word: word.replace(" ", "-"),
         "sign": lambda state: _SIGNS.get(state, ""),
     }
@@ -154,7 +160,18 @@ def signed(value: float) -> str:
 
 def short(value: float) -> str:
     """Three digits that matter: a bound, which nobody reads as closely as the figure."""
-    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value + 0.0:.3g}").replace("-", "−")
+    if abs(value) >= 1000:
+        told = f"{value:,.0f}"
+    elif 1e-7 <= abs(value) < _TINY:
+        told = f"{value:.7f}".rstrip("0")  # and not 4.61e-05
+    else:
+        told = f"{value + 0.0:.3g}"
+    return told.replace("-", "−")
+
+
+def rough(value: float) -> str:
+    """Two digits that matter of what is below one: a bound in a column that is narrow."""
+    return short(float(f"{value:.2g}") if abs(value) < 1 else value)
 
 
 def when(seconds: float) -> str:
