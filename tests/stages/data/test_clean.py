@@ -119,6 +119,13 @@ def test_bad_rows_are_listed_by_place_and_the_rest_counted(tmp_path: Path) -> No
     )
 
 
+def test_the_shape_that_was_expected_follows_a_whole_sentence(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "d.jsonl", [{"text": "good"}, {"other": "x"}])
+    with pytest.raises(DataError) as caught:
+        make_dataset(tmp_path, path, format="text")
+    assert "no column 'text'; the columns are: other. A row of the format text: " in caught.value.why
+
+
 def test_skipped_rows_are_counted_by_reason_and_told(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "d.jsonl", [{"text": "good"}, {"text": ""}, {"text": 1}, {"text": " "}])
     bench = Workbench(tmp_path, {"d": {"path": "./d.jsonl"}}, data_policy={"on_bad_row": "skip"}).plan()

@@ -92,7 +92,7 @@ def test_the_last_line_needs_no_newline(tmp_path: Path) -> None:
         (b'{"text": "one"', "not JSON: Expecting ',' delimiter at column 15"),
         (b"{'text': 'one'}", "not JSON: Expecting property name enclosed in double quotes at column 2"),
         (b'{"text": "\xff"}', "not UTF-8: byte 0xff at byte 11 of the line"),
-        (b'{"text": "a\x00b"}', "not JSON: Invalid control character at at column 12"),
+        (b'{"text": "a\x00b"}', "not JSON: Invalid control character at column 12"),
         (b'["one"]', "a row must be an object, not a list"),
         (b"null", "a row must be an object, not a missing value"),
         (b"NaN", "a row must be an object, not a missing value"),

@@ -81,7 +81,7 @@ class Reading:
         if self._shape_told:
             return bad
         self._shape_told = True
-        return BadRow(bad.reason, f"{bad.detail}. A row of the format {name}: {FORMATS[name].shape}")
+        return BadRow(bad.reason, f"{bad.detail.rstrip('.')}. A row of the format {name}: {FORMATS[name].shape}")
 
     def _recognised(self, place: str, values: Mapping[str, Any]) -> Shape:
         section = self._section

@@ -122,9 +122,13 @@ def _parse_row(line: bytes) -> dict[str, Any] | BadRow:
     except UnicodeDecodeError as error:
         return BadRow("not UTF-8", f"{_not_utf8(error)} of the line")
     except json.JSONDecodeError as error:
-        return BadRow("not JSON", f"not JSON: {error.msg} at column {error.colno}")
+        return BadRow("not JSON", _not_json(error))
     except (ValueError, RecursionError) as error:  # an integer of too many digits; nested too deep
         return BadRow("not JSON", f"not JSON that can be read: {error}")
+
+
+def _not_json(error: json.JSONDecodeError) -> str:
+    return f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"  # some of its words wait for a place
 
 
 def _as_row(value: Any) -> dict[str, Any] | BadRow:
@@ -144,7 +148,7 @@ def _json(path: Path, name: str) -> Table:
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return _jsonl(path, name)
-        raise broken(f"{name}:{error.lineno}", f"not JSON: {error.msg} at column {error.colno}") from error
+        raise broken(f"{name}:{error.lineno}", _not_json(error)) from error
     except (ValueError, RecursionError) as error:
         raise broken(name, f"not JSON that can be read: {error}") from error
     rows = value.get("data", [value]) if isinstance(value, dict) else value
