@@ -8,15 +8,18 @@ of a step (so that kills also hit the middle of training, converting and evaluat
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["variantforge.run.heavy", "tests.e2e.kills"])
+from tests.forks import forks_of
+from variantforge import Resolver, Store, build_plan, fsops, load_family, run_plan
+from variantforge.run.inline import Inline
+from variantforge.run.results import Silent
+
+IMPORTED = ("variantforge.run.heavy", "tests.e2e.kills")
 
 
 class Point(NamedTuple):
@@ -30,17 +33,13 @@ class Point(NamedTuple):
 
 def apply(family: Path, store: Path, *, kill_at: Point | None = None, trace: Path | None = None) -> int | None:
     """Plans and applies ``family``; returns the exit code of the process (0 done, 1 failed, -9 killed)."""
-    process = CONTEXT.Process(target=_apply, args=(family, store, kill_at, trace))
+    process = forks_of(*IMPORTED).Process(target=_apply, args=(family, store, kill_at, trace))
     process.start()
     process.join()
     return process.exitcode
 
 
 def _apply(family: Path, store: Path, kill_at: Point | None, trace: Path | None) -> None:
-    from variantforge import Resolver, Store, build_plan, fsops, load_family, run_plan
-    from variantforge.run.inline import Inline
-    from variantforge.run.results import Silent
-
     class Watch(Silent):
         def __init__(self) -> None:
             self.label = ""

@@ -6,7 +6,6 @@ three steps; and twice in the evaluation of what was trained.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.bench import do_step
+from tests.forks import forks_of
 from tests.stages.train.lab import Lab, adapter_bytes, losses, sums
 from variantforge import fsops
 from variantforge.step import Artifact, Step
@@ -92,9 +92,7 @@ def undisturbed(lab: Lab) -> Artifact:
 
 
 def killed(work: Callable[..., None], *args: Any) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["variantforge.run.heavy", "tests.stages.train.test_points"])
-    process = context.Process(target=work, args=args)
+    process = forks_of("variantforge.run.heavy", "tests.stages.train.test_points").Process(target=work, args=args)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
