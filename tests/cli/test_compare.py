@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Vf
-from tests.report.shelves import Demo
+from tests.report.shelves import FAMILY, Demo, planned
 from variantforge.cli.compare import beside
 from variantforge.stages import Place
 
@@ -92,3 +92,17 @@ def test_a_file_of_prompts_that_holds_none_is_told_with_its_line(vf: Vf, demo: D
 
 def test_two_texts_are_wrapped_beside_each_other() -> None:
     assert list(beside("one two three", "x", 8)) == [("one two ", "x"), ("three", "")]
+
+
+def test_what_one_of_them_cannot_have_stands_alone_and_is_not_missing(vf: Vf, demo: Demo) -> None:
+    told = json.loads(vf("compare", "code", "code/nf4", demo.file, "--json").out)
+    kl = next(one for one in told["metrics"] if one["metric"] == "heldout.kl")
+    assert (kl["first"], kl["gain"], kl["why"]) == (None, None, "measured of one alone")
+    assert kl["second"]["value"] > 0
+
+
+def test_an_evaluation_that_is_not_for_both_is_not_missing(vf: Vf, tmp_path: Path) -> None:
+    demo = planned(tmp_path, FAMILY.replace('  parity: {evaluator: "off"}\n', ""))
+    assert Place("evaluate", "code", "parity:merged") in demo.plan.places
+    told = json.loads(vf("compare", "code", "base", demo.file, "--json").out)
+    assert told["missing"] == [f"{title} of code/merged and code/base" for title in ("heldout", "fast")]

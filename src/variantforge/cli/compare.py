@@ -116,9 +116,9 @@ def write(out: Output, found: Comparison, answers: Sequence[Pair], *, of: int) -
 
 
 def _row(one: Compared) -> tuple[Cell, ...]:
-    told = one.metric, figure(one.first.value), figure(one.second.value)
+    told = one.metric, *("–" if it is None else figure(it.value) for it in (one.first, one.second))
     if one.gain is None:
-        return *told, "", "", "", (one.why, "dim")
+        return *told, "", "", "", (one.why if one.first and one.second else "", "dim")
     sign = "+" if one.gain.value >= 0 else "-"
     return *told, f"{sign}{figure(abs(one.gain.value))}", _bounds(one.gain), f"n={one.gain.n}", _word(one.gain)
 

@@ -13,6 +13,7 @@ from variantforge.report.cells import estimate, place_of
 from variantforge.report.document import Estimate
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
+from variantforge.stages import Place
 from variantforge.stages.evaluate.metric import BASE, MERGED, subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, gain
 from variantforge.step import Artifact
@@ -31,12 +32,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Compared:
-    """A metric that both have. ``gain``: by how much the first is better, one-sided 95 % bounds; None with ``why``."""
+    """A metric of two subjects; None of one that does not have it, as merged weights no divergence from themselves.
+
+    ``gain``: by how much the first is better, one-sided 95 % bounds; None with ``why``.
+    """
 
     metric: str
     better: str | None
-    first: Estimate
-    second: Estimate
+    first: Estimate | None
+    second: Estimate | None
     gain: Estimate | None
     why: str
 
@@ -55,7 +59,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``missing``: evaluations that one of the two lacks, with which."""
+    """``missing``: evaluations that are to measure one of the two and have not, with which."""
 
     first: Subject
     second: Subject
@@ -98,7 +102,10 @@ def compare(shelf: Shelf, first: Subject, second: Subject) -> Comparison:
     family = cast(FamilySpec, shelf.plan.family)
     metrics, answers, missing = list[Compared](), list[Pair](), list[str]()
     for title in family.evaluate:
-        found = [shelf.artifact("evaluate", one.variant, f"{title}:{one.of}") for one in (first, second)]
+        places = [Place("evaluate", one.variant, f"{title}:{one.of}") for one in (first, second)]
+        if not all(place in shelf.plan.places for place in places):
+            continue  # it is no measurement of both: parity has nothing to say of a base
+        found = [shelf.artifact(*place) for place in places]
         absent = [str(one) for one, artifact in zip((first, second), found, strict=True) if artifact is None]
         if absent:
             missing.append(f"{title} of {' and '.join(absent)}")
@@ -111,11 +118,11 @@ def compare(shelf: Shelf, first: Subject, second: Subject) -> Comparison:
 
 def _metrics(shelf: Shelf, title: str, ours: Artifact, theirs: Artifact) -> Iterator[Compared]:
     here, there = (shelf.facts(artifact) or {} for artifact in (ours, theirs))
-    for name, it in here["metrics"].items():
-        if name in there["metrics"]:
-            over, why = _gain(shelf, name, ours, theirs)
-            told = estimate(it), estimate(there["metrics"][name])
-            yield Compared(f"{title}.{name}", it.get("better"), *told, over, why)
+    for name in {**here["metrics"], **there["metrics"]}:
+        mine, other = (facts["metrics"].get(name) for facts in (here, there))
+        over, why = _gain(shelf, name, ours, theirs) if mine and other else (None, "measured of one alone")
+        told = estimate(mine) if mine else None, estimate(other) if other else None
+        yield Compared(f"{title}.{name}", (mine or other).get("better"), *told, over, why)
 
 
 def _gain(shelf: Shelf, name: str, ours: Artifact, theirs: Artifact) -> tuple[Estimate | None, str]:
