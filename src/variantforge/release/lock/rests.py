@@ -8,6 +8,7 @@ from variantforge.release.lock.needs import every_need
 from variantforge.release.lock.record import SHOWN, Lock
 from variantforge.release.record import Lineage
 from variantforge.spec.family import FamilySpec
+from variantforge.stages.data.pool import AGAINST
 from variantforge.stages.publish.pins import pins_digest, read_pins, role_of
 
 _SECTIONS = ("base", "data")
@@ -47,10 +48,17 @@ def not_as_locked(pins: Mapping[str, str], locked: Mapping[str, str]) -> Iterato
 
 
 def not_in_lock(pins: Mapping[str, str], lock: Lock) -> Iterator[str]:
-    """A clause for each base and dataset of a repo that a lock holds under no name at all. Needs no family file."""
+    """A clause for each base and dataset of a repo that a lock holds under no name at all. Needs no family file.
+
+    Suites that data were kept clean of are no part of what it was made of.
+    """
     for role, pinned in pins.items():
         section = role.partition("/")[0]
-        if section in _SECTIONS and pinned not in {entry.pinned for entry in lock.section(section).values()}:
+        if (
+            f"/{AGAINST}" not in role
+            and section in _SECTIONS
+            and pinned not in {entry.pinned for entry in lock.section(section).values()}
+        ):
             yield f"{role} {_short(pinned)}"
 
 

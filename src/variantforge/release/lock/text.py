@@ -15,6 +15,7 @@ from variantforge.fsops import write_text
 from variantforge.hashing import text_digest
 from variantforge.refs import Ref
 from variantforge.registry import near
+from variantforge.release.lock.needs import PYTHON, TASK
 from variantforge.release.lock.record import COMMIT, DIGEST, NONE, Lock, Locked, Teacher
 from variantforge.spec.places import Places
 from variantforge.spec.words import describe
@@ -183,7 +184,7 @@ class _Reader:
 
     def facts_of(self, path: KeyPath, section: str, name: str) -> dict[str, Check] | None:
         """Which facts an entry has, by the kind of its name; None after a complaint."""
-        if section == "data" and name.startswith("python:"):
+        if section == "data" and name.startswith((PYTHON, TASK)):
             return _CONTENT
         try:
             ref = Ref.parse(name)

@@ -81,6 +81,9 @@ class HasTasks(Protocol):
     def suite_files_in(self, params: Any, folder: Path) -> Mapping[str, str]:
         """As ``HasSuiteFiles.suite_files``, of files that the tasks name; paths start in ``folder``."""
 
+    def task_pins(self, params: Any) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+        """Task files of the user's: as they are written, the role of their pin, and those of what they read."""
+
     def hub_items_in(self, params: Any, folder: Path) -> Iterable[HubItems]:
         """The items of tasks that lie on the Hub: training data are cleaned of them, too."""
 
@@ -90,7 +93,8 @@ class HasTasks(Protocol):
 
 @runtime_checkable
 class HasSuiteFiles(Protocol):
-    """An evaluator whose items stand in files of the user's, in whatever fields: training data is cleaned of them."""
+    """An evaluator whose items stand in files of the user's, in whatever fields: training data is cleaned of them, and
+    the lock holds them. ``pinned_as``: the role of a key's pin, where it is not called as the key."""
 
     def suite_files(self, params: Any) -> Mapping[str, str]:
         """The key that names a file -> the file as the user wrote it (``./prompts.jsonl``, ``package:dist/file``)."""

@@ -100,7 +100,7 @@ def test_training_data_is_kept_clean_of_its_files_and_of_nothing_else(planned: A
     ("params", "told"),
     [
         ({}, "evaluate.python: say what is to be solved"),
-        ({"tasks": ["humanevil"]}, "evaluate.python.tasks.0: 'humaneval' is wanted here, not the text 'humanevil'"),
+        ({"tasks": ["humanevil"]}, "evaluate.python.tasks[0]: 'humaneval' is wanted here, not the text 'humanevil'"),
         ({"path": "./nothing.jsonl"}, "evaluate.python.path: "),
         ({"path": "mine.jsonl"}, "Did you mean './mine.jsonl'?"),
         ({"path": "./rows.csv"}, "rows.csv is none of .jsonl, .jsonl.gz"),

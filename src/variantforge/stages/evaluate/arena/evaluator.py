@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -46,6 +46,7 @@ class Arena:
 
     Params = ArenaParams
     heavy = True
+    pinned_as: ClassVar = {"path": PROMPTS}
     METRICS = (
         Metric("win_rate", "points", "games", "higher"),
         Metric("agreement", "agreed", "compared", "higher"),
@@ -72,8 +73,6 @@ class Arena:
             return {}
         pin = pin_items(desk, params.path, f"{key}.path", why_wrong)
         return {PROMPTS: pin} if pin else None
-
-    pinned_as: ClassVar = {"path": PROMPTS}
 
     def suite_files(self, params: ArenaParams) -> Mapping[str, str]:
         """Held-out rows are no suite: they are never trained on."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -53,6 +53,7 @@ class Format:
 
     Params = FormatParams
     heavy = True
+    pinned_as: ClassVar = {"path": PROMPTS}
     METRICS = (
         Metric("json_valid", "json_valid", "json_items", "higher"),
         Metric("tool_call", "tool_call", "tool_items", "higher"),
@@ -83,8 +84,6 @@ class Format:
 
     def suite_texts(self, params: FormatParams) -> Iterable[SuiteText]:
         return suite_texts_of(own_items() if params.builtin else [])
-
-    pinned_as: ClassVar = {"path": PROMPTS}
 
     def suite_files(self, params: FormatParams) -> Mapping[str, str]:
         return {"path": params.path} if params.path else {}

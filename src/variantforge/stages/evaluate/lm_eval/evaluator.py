@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +72,11 @@ class LmEval:
             for leaf in suite.leaves.values()
             for file in leaf.items()
         }
+
+    def task_pins(self, params: LmEvalParams) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        for entry in params.tasks:
+            if entry.startswith(LOCAL):
+                yield entry, role_of_task(entry), (f"files:{entry}", f"data:{entry}")
 
     def hub_items_in(self, params: LmEvalParams, folder: Path) -> list[HubItems]:
         return [items for leaf in read_suite(params.tasks, folder).leaves.values() if (items := leaf.hub_items())]
