@@ -174,10 +174,19 @@ def differences(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [*new, *(name for name in old if name not in new)]:
             yield from differences(old.get(name), new.get(name), f"{path}.{name}")
+    elif _of_sections(old) and _of_sections(new) and len(old) == len(new):
+        for number, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from differences(before, after, f"{path}[{number}]")
+    elif _of_sections(old) and _of_sections(new):
+        yield f"{path.removeprefix('params.')}: {len(old)} → {len(new)} entries"
     elif old != new:
         yield f"{path.removeprefix('params.')}: {_short(old)} → {_short(new)}"
 
 
+def _of_sections(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
 def _short(value: Any) -> str:
-    text = "default" if value is None else str(value)
+    text = "default" if value is None else str(value) or "nothing"
     return text if len(text) <= 40 else text[:37] + "…"
