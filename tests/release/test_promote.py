@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from variantforge.release.drift import drift_of
 from variantforge.release.planning import ReleasePlan
 from variantforge.release.promote import plan_promotion, plan_rollback
 from variantforge.release.record import Channel
-from variantforge.release.transaction import ReleaseReport, release
+from variantforge.release.transaction import ReleaseReport, release, resume
 
 NEW = changed(WEIGHTS, MERGED, "model.safetensors", b"better weights")
 
@@ -64,6 +65,24 @@ def test_a_candidate_becomes_stable_as_it_was_verified(hub: LocalHub, tmp_path: 
     assert uploads(hub) == sent
     assert drift_of(client(hub), INDEX).findings == ()
     assert drift_of(client(hub), INDEX, "candidate").drifted == []
+
+
+def test_a_candidate_leaves_the_collection_of_what_is_stable_alone(hub: LocalHub, tmp_path: Path) -> None:
+    apply(hub, desired(tmp_path), tmp_path)
+    (collection,) = hub.collections.values()
+    wanted = desired(tmp_path, "1.1.0", NEW, channel="candidate")
+    assert wanted.collection is not None
+    items = tuple(replace(item, note="newer words") for item in wanted.collection.items)
+    wanted = replace(wanted, collection=replace(wanted.collection, description="Bigger things", items=items))
+    assert planned(hub, wanted).changes.collection == ()
+    apply(hub, wanted, tmp_path)
+    assert drift_of(client(hub), INDEX).findings == ()
+    resume(client(hub), INDEX, journal(tmp_path), "candidate")
+    assert collection["description"] == "Small things"
+    assert drift_of(client(hub), INDEX, "candidate").drifted == []
+    promote(hub, tmp_path)
+    assert collection["description"] == "Bigger things"
+    assert {item["note"]["text"] for item in collection["items"]} == {"newer words"}
 
 
 def test_promotion_needs_something_newer(hub: LocalHub, tmp_path: Path) -> None:

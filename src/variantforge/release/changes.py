@@ -153,7 +153,7 @@ def changes_of(record: Record, staged: Mapping[str, DesiredRepo], page: Mapping[
         settings=tuple(_settings(record, seen)),
         missing_tags=tuple(_missing_tags(record, staged, seen)),
         moved_tags=tuple(_moved_tags(record, staged, seen)),
-        collection=tuple(collection_changes(record, seen.collection)),
+        collection=tuple(collection_changes(record, seen.collection)) if seen.arranges_collection else (),
         page=_page_changes(page, seen.index),
         record=record != before or bool(seen.spoilt),
         left=tuple(sorted(set(before.repos if before else ()) - set(record.repos))),

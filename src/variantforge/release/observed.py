@@ -72,6 +72,12 @@ class Observed:
         """The release that the channel is at."""
         return self.records.get(self.channel)
 
+    @property
+    def arranges_collection(self) -> bool:
+        """Whether the collection is this channel's to arrange: it is for those who follow ``main``, so a candidate
+        leaves it alone where something stable stands."""
+        return self.channel == "stable" or "stable" not in self.records
+
     def released_as(self, version: str) -> Record | None:
         """The release of a version, wherever it stands."""
         named = [record for record in self.records.values() if record.version == version]

@@ -13,12 +13,13 @@ from variantforge.release.stage import staging_branch
 from variantforge.release.work import Work
 
 
-def tidy(work: Work, record: Record, stale: Iterable[tuple[str, str]] = ()) -> None:
-    """``stale``: (repo, branch) of releases that this one has overtaken."""
+def tidy(work: Work, record: Record, stale: Iterable[tuple[str, str]] = (), *, arrange: bool) -> None:
+    """``stale``: (repo, branch) of releases that this one has overtaken. ``arrange``: the collection is its, too."""
     work.enter(record, "tidy", 0)
     own = [(repo, staging_branch(record)) for repo in record.repos]
     each(lambda it: work.hub.delete_branch(*it), dict.fromkeys([*own, *stale]))
-    arrange_collection(work, record)
+    if arrange:
+        arrange_collection(work, record)
 
 
 def stale_branches(seen: Observed) -> list[tuple[str, str]]:

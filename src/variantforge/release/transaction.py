@@ -61,7 +61,7 @@ def release(
     decided = commit_record(work, plan, record)
     window_s = expose(work, decided)
     overtaken = stale_branches(plan.observed) if plan.before != decided else []
-    tidy(work, decided, overtaken)
+    tidy(work, decided, overtaken, arrange=plan.observed.arranges_collection)
     journal.enter(decided, "done")
     return ReleaseReport(decided, staged, window_s, hub.budget.requests - requests, wrote=True)
 
@@ -79,17 +79,21 @@ def resume(
     Raises UsageError when nothing was released there.
     """
     requests = hub.budget.requests
-    head = hub.head(index_repo, branch_of(channel))
-    record = standing(hub, index_repo, head, channel).record if head else None
+    record = _standing(hub, index_repo, channel)
     if record is None:
         raise UsageError(
             f"{index_repo} has no release on its channel {channel}", next=f"look at {hub.page(index_repo)}"
         )
     work = Work(hub, journal, Snapshots(hub), reporter or Silent(), stop or threading.Event())
     window_s = expose(work, record)
-    tidy(work, record)
+    tidy(work, record, arrange=channel == "stable" or _standing(hub, index_repo, "stable") is None)
     journal.enter(record, "done")
     return ReleaseReport(record, {}, window_s, hub.budget.requests - requests, wrote=True)
+
+
+def _standing(hub: Hub, index_repo: str, channel: Channel) -> Record | None:
+    head = hub.head(index_repo, branch_of(channel))
+    return standing(hub, index_repo, head, channel).record if head else None
 
 
 def _prepare(work: Work, plan: ReleasePlan) -> dict[str, str]:

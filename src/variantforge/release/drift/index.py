@@ -134,7 +134,7 @@ def _tag(look: Look) -> Iterator[Finding]:
 
 def collection_findings(look: Look) -> Iterator[Finding]:
     wanted, there, record = look.record.collection, look.seen.collection, look.record
-    if wanted is None:
+    if wanted is None or not look.seen.arranges_collection:
         return
     if there is None:
         yield _missing_collection(look, wanted.title)
