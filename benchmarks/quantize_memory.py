@@ -1,11 +1,11 @@
-"""How much memory each step to a GGUF file takes, beside the size of the model and of its largest shard.
+"""How much memory each way of quantizing takes, beside the size of the model and of its largest file.
 
-    python -m benchmarks.quantize_memory [--layers 16] [--hidden 1024]
+    python -m benchmarks.quantize_memory [--layers 13] [--hidden 2048] [--steps nf4 gguf:Q4_K_M ...]
 
-A random Llama, saved in shards of 50 MB, is converted and quantized, each step in a process of its own. Told is the
-peak of what the processes of a step hold of their own (RssAnon); pages of files that are mapped are the system's to
-take back. What python and the libraries take in a step is told by a model of next to nothing (--layers 1 --hidden 64).
-Target: not more than two shards above that. Run from the repository's root.
+A random Llama, saved in files of 200 MB, is quantized, each step in a process of its own. Told is the peak of what the
+processes of a step hold of their own (RssAnon); pages of files that are mapped are the system's to take back. What
+python and the libraries take in a step is told by a model of next to nothing, of the same kind; ``held_files`` is what
+a step held above that, in sizes of the model's largest file. Target: at most 2. Run from the repository's root.
 """
 
 from __future__ import annotations
@@ -25,67 +25,105 @@ from tests.tiny import tokenizer_folder
 from variantforge.fsops import write_json
 from variantforge.stages.quantize.quantizer import quantize_step
 from variantforge.stages.quantize.stage import STAGE
+from variantforge.stages.rows import make_row, write_rows
 from variantforge.step import Artifact
 
 RESULTS = Path(__file__).parent / "results" / "quantize_memory.json"
-STEPS = ("source", "Q8_0", "Q4_K_M", "IQ4_XS")
-SHARD = "50MB"
+SOURCE = "gguf:source"
+STEPS = (SOURCE, "gguf:Q8_0", "gguf:Q4_K_M", "gguf_lora:F16", "nf4", "int8", "fp8", "w4a16", "w8a8")
+NEXT_TO_NOTHING = (1, 256)  # layers, hidden size
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=16)
-    parser.add_argument("--hidden", type=int, default=1024)
+    parser.add_argument("--layers", type=int, default=13)
+    parser.add_argument("--hidden", type=int, default=2048)
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--do", nargs=2, metavar=("STEP", "FOLDER"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.do:
-        do_step(asked.do[0], Path(asked.do[1]))
+        do_step(asked.do[0], Path(asked.do[1]), "measured")
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), asked.layers, asked.hidden)
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    write_json(RESULTS, {**found, f"{asked.layers} layers of {asked.hidden}": result})
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    with tempfile.TemporaryDirectory() as small, tempfile.TemporaryDirectory() as large:
+        result = compared(Path(small), Path(large), asked)
+    title = f"{asked.layers} layers of {asked.hidden}"
+    steps = {**known.get(title, {}).get("steps", {}), **result["steps"]}
+    write_json(RESULTS, {**known, title: {**result, "steps": steps}})
     print(json.dumps(result, indent=1))
     return 0
 
 
-def measure(root: Path, layers: int, hidden: int) -> dict[str, Any]:
-    subprocess.run(
-        [sys.executable, "-c", _SAVE, str(root), str(layers), str(hidden), str(tokenizer_folder())], check=True
-    )
-    write_json(root / "merged" / "facts.json", {"name": "random llama"})
-    parts = [part.stat().st_size for part in (root / "merged" / "model").glob("*.safetensors")]
-    idle = peak_mb([sys.executable, "-c", "import benchmarks.quantize_memory, numpy, libgguf"])
-    peaks = {step: peak_mb([sys.executable, "-m", __spec__.name, "--do", step, str(root)]) for step in STEPS}
-    return {
-        "machine": machine(),
-        "model_mb": round(sum(parts) / 1e6, 1),
-        "largest_shard_mb": round(max(parts) / 1e6, 1),
-        "libraries_mb": idle,
-        "peak_mb": peaks,
-    }
+def compared(small: Path, large: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    prepare(small, *NEXT_TO_NOTHING)
+    files = prepare(large, asked.layers, asked.hidden)
+    steps = {}
+    for step in asked.steps:
+        least, peak = (
+            peak_mb([sys.executable, "-m", __spec__.name, "--do", step, str(root)]) for root in (small, large)
+        )
+        held = round((peak - least) / (max(files) / 1e6), 2)
+        steps[step] = {"libraries_mb": least, "peak_mb": peak, "held_files": held}
+        print(f"{step:14}{peak:9.1f} MB, {held:5.2f} files above its libraries", flush=True)
+    sizes = {"model_mb": round(sum(files) / 1e6, 1), "largest_file_mb": round(max(files) / 1e6, 1), "files": len(files)}
+    return {"machine": machine(), **sizes, "steps": steps}
+
+
+def prepare(root: Path, layers: int, hidden: int) -> list[int]:
+    """A merged model, its 16-bit GGUF file and an adapter that changes nothing; returns the sizes of the files."""
+    command = [sys.executable, "-c", _SAVE, str(root), str(layers), str(hidden), str(tokenizer_folder())]
+    subprocess.run(command, check=True)
+    write_json(root / "merged" / "facts.json", {"name": "random llama", "stop_token_ids": [2]})
+    for name in ("adapter", "data"):
+        write_json(root / name / "facts.json", {})
+    chat = [{"role": "user", "content": "Which colour?"}, {"role": "assistant", "content": "It is a kind of blue."}]
+    write_rows(root / "data" / "train.jsonl", [make_row("rows", {"messages": chat})])
+    do_step(SOURCE, root, "made")
+    return [part.stat().st_size for part in (root / "merged" / "model").glob("*.safetensors")]
 
 
 _SAVE = """
-import sys, torch
+import json, sys, torch
+from pathlib import Path
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 root, layers, hidden = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[4])
 config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=3 * hidden,
     num_hidden_layers=layers, num_attention_heads=8, num_key_value_heads=4, tie_word_embeddings=True)
 model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-model.save_pretrained(root + "/merged/model", max_shard_size="50MB")
+model.save_pretrained(root + "/merged/model", max_shard_size="200MB")
 tokenizer.save_pretrained(root + "/merged/model")
+pairs = {}
+for layer in range(layers):
+    name = f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_"
+    pairs |= {name + "A.weight": torch.randn(8, hidden), name + "B.weight": torch.zeros(hidden, 8)}
+adapter = Path(root) / "adapter" / "adapter"
+adapter.mkdir(parents=True)
+save_file(pairs, adapter / "adapter_model.safetensors")
+settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 16, "bias": "none",
+    "fan_in_fan_out": False, "target_modules": ["q_proj"]}
+(adapter / "adapter_config.json").write_text(json.dumps(settings))
 """
 
 
-def do_step(type: str, root: Path) -> None:
+def do_step(name: str, root: Path, folder: str) -> None:
+    method, _, type = name.partition(":")
     merged = Artifact("merged", root / "merged")
-    inputs = {"model": merged, "base": merged}
-    if type != "source":
-        inputs = {"model": merged, "source": Artifact("source", root / "source" / "out")}
-    step = quantize_step("gguf", type, {role: one.key for role, one in inputs.items()})
-    done(STAGE, step, root / type, inputs)
+    source = Artifact("source", root / "made" / SOURCE / "out")
+    inputs = {
+        SOURCE: {"model": merged, "base": merged},
+        "gguf": {"model": merged, "source": source},
+        "gguf_lora": {
+            "model": merged,
+            "base": merged,
+            "source": source,
+            **{role: Artifact(role, root / role) for role in ("adapter", "data")},
+        },
+    }
+    given = inputs.get(name) or inputs.get(method) or {"model": merged}
+    step = quantize_step(method, type, {role: one.key for role, one in given.items()})
+    done(STAGE, step, root / folder / name, given)
 
 
 def peak_mb(command: list[str]) -> float:
@@ -102,10 +140,14 @@ def peak_mb(command: list[str]) -> float:
 
 def _family(pid: int) -> list[int]:
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
     except OSError:
         return []
-    return [pid, *(one for child in children for one in _family(int(child)))]
+    return [pid, *(one for child in children for one in _family(child))]
 
 
 def _anonymous_kib(pid: int) -> int:

@@ -8,6 +8,7 @@ import pytest
 from tests.stages.quantize.conftest import artifact, quantize
 from variantforge.errors import QuantizeError, WrongQuantizationConfig
 from variantforge.hashing import file_digest
+from variantforge.stages.quantize.bnb import BitsAndBytes, Int8, Nf4, kept_on_disk
 from variantforge.step import Artifact
 
 
@@ -120,6 +121,30 @@ def test_int8_facts_and_settings(in_int8: Artifact) -> None:
     assert in_int8.facts["tensor_types"] == {"BF16": 11, "INT8": 14}
     settings = json.loads((in_int8.path / "model" / "config.json").read_text())["quantization_config"]
     assert (settings["load_in_8bit"], settings["quant_method"]) == (True, "bitsandbytes")
+
+
+@pytest.mark.parametrize("quantizer", [Nf4, Int8])
+def test_no_weight_of_the_model_is_held_each_is_mapped_from_a_file(
+    quantizer: type[BitsAndBytes], tiny_qwen3: Path, tmp_path: Path
+) -> None:
+    with kept_on_disk(tmp_path):
+        model = quantizer()._quantized(tiny_qwen3)
+    files = mapped_files()
+    held = [name for name, weight in model.named_parameters() if not is_within(files, weight.data_ptr())]
+    assert held == []
+    assert len(list(model.parameters())) > 14
+    assert not list(tmp_path.iterdir())
+
+
+def mapped_files() -> list[range]:
+    """Where files are mapped into this process (man 5 proc: an inode of 0 is memory of our own)."""
+    lines = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
+    places = [place.split("-") for place, _, _, _, inode, *_ in lines if int(inode)]
+    return [range(int(first, 16), int(last, 16)) for first, last in places]
+
+
+def is_within(places: list[range], address: int) -> bool:
+    return any(address in place for place in places)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -3,15 +3,21 @@
 ``nf4`` is 4-bit NormalFloat as QLoRA uses it (doubly quantized, bf16 compute; https://arxiv.org/abs/2305.14314);
 ``int8`` is LLM.int8() (a scale per row, features beyond a threshold in 16 bit; https://arxiv.org/abs/2208.07339).
 Embeddings and the output head stay in bf16. Made on the CPU, so that equal models give equal bytes everywhere.
+
+No model is held: transformers maps files of weights and quantizes tensor by tensor, what comes out is kept on disk and
+mapped from there, and saving writes what is mapped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from variantforge.errors import QuantizeError
+from variantforge.fsops import telling_disk_errors
 from variantforge.stages.base.safetensors_header import TensorInfo
 from variantforge.stages.models import load_model, quiet
 from variantforge.stages.quantize.folder import copy_tokenizer, folder_facts, probe_logits, refuse_quantized
@@ -46,7 +52,8 @@ class BitsAndBytes:
         source, target = context.inputs["model"].path / "model", context.out / "model"
         refuse_quantized(source)
         context.progress(0, 3, "phase")
-        model = self._quantized(source)
+        with kept_on_disk(context.scratch):
+            model = self._quantized(source)
         context.progress(1, 3, "phase")
         with quiet():  # before any forward pass: on some CPUs the first one packs the weights anew, and loses bits
             model.save_pretrained(target)
@@ -54,7 +61,7 @@ class BitsAndBytes:
         context.progress(2, 3, "phase")
         reloaded = load_model(target, dtype="bfloat16", device="cpu")
         with quiet():
-            _check_same(self.format, probe_logits(model), probe_logits(reloaded))
+            _check_same(self.format, *(probe_logits(_not_packed(one)) for one in (model, reloaded)))
         context.write_facts(folder_facts(self.format, target, reloaded.num_parameters(), self._type))
         context.progress(3, 3, "phase")
 
@@ -101,6 +108,57 @@ class Nf4(BitsAndBytes):
 class Int8(BitsAndBytes):
     format, stored = "int8", "I8"
     settings: ClassVar[Mapping[str, Any]] = {"load_in_8bit": True}
+
+
+@contextmanager
+def kept_on_disk(folder: Path) -> Iterator[None]:
+    """Inside, transformers keeps what bitsandbytes makes of a weight in ``folder``, in files without a name."""
+    from transformers.integrations.bitsandbytes import Bnb4bitQuantize, Bnb8bitQuantize
+
+    before = {operation: operation.convert for operation in (Bnb4bitQuantize, Bnb8bitQuantize)}
+
+    def convert(self: Any, *args: Any, **named: Any) -> Any:
+        made = before[type(self)](self, *args, **named)
+        for weight in made.values():
+            weight.data = _mapped(weight.data, folder / "weight")
+            if hasattr(weight, "CB"):  # what int8 calls them, too
+                weight.CB = weight.data
+        _give_back_what_is_free()
+        return made
+
+    try:
+        for operation in before:
+            operation.convert = convert
+        yield
+    finally:
+        for operation, original in before.items():
+            operation.convert = original
+
+
+def _mapped(tensor: torch.Tensor, path: Path) -> torch.Tensor:
+    """The same values, mapped from a file: its pages are the system's to take back."""
+    import torch
+
+    with telling_disk_errors(path), open(path, "wb") as file:
+        file.write(memoryview(tensor.contiguous().numpy()))
+    mapped = torch.from_file(str(path), shared=False, size=tensor.numel(), dtype=tensor.dtype).view(tensor.shape)
+    path.unlink()  # it lasts for as long as it is mapped
+    return mapped
+
+
+def _give_back_what_is_free() -> None:
+    """The C library keeps freed memory in pieces: over all tensors, half of the model."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+
+
+def _not_packed(model: torch.nn.Module) -> torch.nn.Module:
+    """On CPUs with AVX-512 BF16, running a 4-bit layer would leave a copy of its weights, packed otherwise."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _check_same(format: str, expected: torch.Tensor, found: torch.Tensor) -> None:
