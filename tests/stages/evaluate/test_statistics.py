@@ -218,6 +218,33 @@ def test_a_cluster_of_its_own_goes_before_the_source_and_few_sources_are_a_mix()
     assert gained(ACCURACY, right, right).method == "bootstrap of pairs over 10 sources"
 
 
+def clustered(right: list[int]) -> Rows:
+    return [{**row, "cluster": f"c{at % 10}"} for at, row in enumerate(answers(right))]
+
+
+def test_clusters_that_do_not_differ_are_no_surer_than_their_items():
+    """Draws of ten topics, all right, are all right; what thirty answers prove is that at most a tenth is wrong."""
+    alone, drawn = measured(ACCURACY, answers([1] * 30)), measured(ACCURACY, clustered([1] * 30))
+    assert drawn.method == "bootstrap over 10 sources"
+    assert drawn.interval == alone.interval
+    assert drawn.interval.low == pytest.approx(0.905, abs=1e-3)
+    assert drawn.p_less(0.99) == alone.p_less(0.99) == 1.0
+    assert drawn.p_more(0.95) == alone.p_more(0.95) > 0.05
+    both = clustered([1, 0, 1] * 10)
+    paired = gained(ACCURACY, both, both)
+    assert paired.interval == gained(ACCURACY, answers([1, 0, 1] * 10), answers([1, 0, 1] * 10)).interval
+    assert (paired.interval.low or 0) < -0.05
+    assert paired.p_more(-0.01) > 0.05
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 1), min_size=20, max_size=40))
+def test_drawn_by_cluster_nothing_is_surer_than_item_by_item(right: list[int]):
+    alone, drawn = measured(ACCURACY, answers(right)).interval, measured(ACCURACY, clustered(right)).interval
+    assert (drawn.low or 0) <= (alone.low or 0)
+    assert (drawn.high or 1) >= (alone.high or 1)
+
+
 def test_p_values_and_bounds_of_a_bootstrap_say_the_same():
     evidence = measured(LOSS, rows(list(np.random.default_rng(8).normal(3.0, 1.0, 25))))
     assert evidence.p_more(evidence.interval.low or 0) == pytest.approx(0.05, rel=0.03)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from variantforge.stages.evaluate.bootstrap import Interval, Spread, rounded
@@ -80,16 +81,18 @@ def measured(metric: Metric, examples: Iterable[Example]) -> Evidence:
     """What examples say of a metric itself. Raises NothingToCount."""
     rows = [row for row in examples if row.get(metric.per)]
     columns, clusters = _columns(metric, rows), _clusters(rows)
-    if clusters is None and _right_or_wrong(metric, columns):
-        right, n = round(columns[:, 0].sum()), len(columns)
-        return Evidence(
-            _share(columns, 1 - LEVEL),
-            "Clopper-Pearson",
-            n,
-            lambda x: binomial_tail(right, n, x) if x >= 0 else 0.0,
-            lambda x: binomial_tail(n - right, n, 1 - x) if x <= 1 else 0.0,
-        )
-    return _bootstrapped(columns, clusters, _value_of(metric), "bootstrap")
+    drawn = partial(_bootstrapped, columns, clusters, _value_of(metric), "bootstrap")
+    if not _right_or_wrong(metric, columns):
+        return drawn()
+    right, n = round(columns[:, 0].sum()), len(columns)
+    exact = Evidence(
+        _share(columns, 1 - LEVEL),
+        "Clopper-Pearson",
+        n,
+        lambda x: binomial_tail(right, n, x) if x >= 0 else 0.0,
+        lambda x: binomial_tail(n - right, n, 1 - x) if x <= 1 else 0.0,
+    )
+    return exact if clusters is None else _no_surer(drawn(), exact)
 
 
 def gained(metric: Metric, subject: Sequence[Example], other: Sequence[Example]) -> Evidence:
@@ -103,13 +106,35 @@ def gained(metric: Metric, subject: Sequence[Example], other: Sequence[Example])
     both = [(ours, theirs) for ours, theirs in zip(subject, other, strict=True) if _counts(metric, ours, theirs)]
     ours, theirs = _columns(metric, [pair[0] for pair in both]), _columns(metric, [pair[1] for pair in both])
     clusters = _clusters([pair[0] for pair in both])
-    if clusters is None and _right_or_wrong(metric, ours) and _right_or_wrong(metric, theirs):
-        better, worse = (ours[:, 0] > theirs[:, 0]).sum(), (ours[:, 0] < theirs[:, 0]).sum()
-        return _flipped(*((worse, better) if metric.better == "lower" else (better, worse)), len(ours))
     sign, value = -1.0 if metric.better == "lower" else 1.0, _value_of(metric)
     columns = np.concatenate([ours, theirs], axis=1)
-    return _bootstrapped(
-        columns, clusters, lambda sums: sign * (value(sums[..., :2]) - value(sums[..., 2:])), "bootstrap of pairs"
+    drawn = partial(
+        _bootstrapped,
+        columns,
+        clusters,
+        lambda sums: sign * (value(sums[..., :2]) - value(sums[..., 2:])),
+        "bootstrap of pairs",
+    )
+    if not (_right_or_wrong(metric, ours) and _right_or_wrong(metric, theirs)):
+        return drawn()
+    better, worse = (ours[:, 0] > theirs[:, 0]).sum(), (ours[:, 0] < theirs[:, 0]).sum()
+    exact = _flipped(*((worse, better) if metric.better == "lower" else (better, worse)), len(ours))
+    return exact if clusters is None else _no_surer(drawn(), exact)
+
+
+def _no_surer(drawn: Evidence, exact: Evidence) -> Evidence:
+    """What is drawn by cluster, but never surer than the items would be if each stood for itself: where no cluster
+    differs from another (all right, none flipped), drawing them shows no spread at all, and proves nothing."""
+    low, high = (
+        pick(one for one in ends if one is not None)
+        for pick, ends in zip((min, max), zip(drawn.interval[1:3], exact.interval[1:3], strict=True), strict=True)
+    )
+    return Evidence(
+        drawn.interval._replace(low=low, high=high),
+        drawn.method,
+        drawn.units,
+        lambda x: max(drawn.p_more(x), exact.p_more(x)),
+        lambda x: max(drawn.p_less(x), exact.p_less(x)),
     )
 
 
