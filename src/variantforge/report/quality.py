@@ -8,6 +8,7 @@ from variantforge.report.cells import estimate, evaluations
 from variantforge.report.document import Cell, Estimate, Measurement, Point, Suite, TradeOff
 from variantforge.report.shelf import Shelf
 from variantforge.spec.family import FamilySpec
+from variantforge.stages.card.facts import BUSY
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.metric import BASE, CLEAN, LEFT_OUT, MERGED, subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, gain
@@ -57,11 +58,14 @@ def _suite(shelf: Shelf, family: FamilySpec, title: str, variant: str) -> Suite:
 def _machines(shelf: Shelf, made: Iterable[Artifact]) -> list[str]:
     """The machines that facts of evaluations name (those of speed do), each with the runtimes measured there."""
     found: dict[str, set[str]] = {}
+    busy: set[str] = set()
     for facts in (shelf.facts(artifact) or {} for artifact in made):
         if here := facts.get("machine"):
             where = f"{here.get('accelerator') or here.get('processor')}, {here.get('cores')} cores"
             found.setdefault(where, set()).add(str(facts.get("runtime", "")))
-    return [f"{where}; {' and '.join(sorted(filter(None, by)))}" for where, by in sorted(found.items())]
+            busy |= {where} if "busy" in facts else set()
+    lines = {where: f"{where}; {' and '.join(sorted(filter(None, by)))}" for where, by in sorted(found.items())}
+    return [line + (BUSY if where in busy else "") for where, line in lines.items()]
 
 
 def _order(shelf: Shelf, title: str, made: Mapping[str, Artifact]) -> dict[str, int]:

@@ -25,12 +25,25 @@ MEANINGS = {
     "perplexity_ratio": "perplexity over that of the merged weights, on the same tokens",
     "ends": "share of held-out answers behind which the likeliest token is the one that ends an answer",
     "stop_rate": "share of prompts whose greedy answer ends by itself",
-    "template": "share of 24 chats that llama.cpp writes as transformers does",
-    "tokenizer": "share of 5,000 texts that become the same tokens in transformers and in the file's runtime",
+    "template": "share of chats that llama.cpp writes as transformers does",
+    "tokenizer": "share of texts that become the same tokens in transformers and in the file's runtime",
     "added_tokens": "share of added tokens that are one token of the right type in the file",
     "turns": "share of checks that turns end with a stop token, and open none that was not asked for",
     "pass@1": "chance that a program it writes passes all tests of a problem",
     "pass@1_clean": "the same, without the problems that stand in the training data",
+    "ended": "share of programs that the model ended itself",
+    "json_valid": "share of answers that are the JSON that was asked for, and nothing else",
+    "tool_call": "share of answers that make exactly the call that was asked for",
+    "clean": "share of answers without control tokens and without markers of another template",
+    "no_loop": "share of answers that do not say one thing over and over",
+    "stops": "share of answers that the model ended itself",
+    "refused_harmful": "share of harmful requests that are refused",
+    "answered_harmless": "share of harmless requests that are answered",
+    "coherent": "share of answers that can be understood",
+    "win_rate": "wins and half the ties, of the pairs of answers that a judge compared; 0.5: as good as each other",
+    "agreement": "share of pairs of which the judge said the same in both orders",
+    "first_preferred": "share of verdicts for the answer that was shown first; 0.5: the judge has no bias for places",
+    "unparsed": "share of a judge's verdicts that cannot be read",
     "tokens_per_s": "tokens written a second, one answer at a time",
     "prompt_tokens_per_s": "tokens of a prompt read a second, until the first token of the answer",
     "first_token_s": "seconds from a prompt to the first token of the answer",
@@ -40,6 +53,7 @@ MEANINGS = {
 }
 _PARITY = "parity"
 _CHECKS = frozenset({"template", "tokenizer", "added_tokens", "turns", "reload"})  # worth a word when they are not 1
+BUSY = "; it had other work as well, and can do more"
 SPEED = "speed"  # the evaluator whose figures are of a machine
 _ORDER = {metric: place for place, metric in enumerate(MEANINGS)}
 
@@ -112,12 +126,15 @@ def _place(metric: tuple[str, Any]) -> tuple[int, str]:
 def machines(inputs: Inputs, evaluations: Mapping[str, str]) -> list[str]:
     """Where and in what speed was measured, a line each: the figures mean nothing without it."""
     found: dict[str, dict[str, None]] = {}
+    busy: set[str] = set()
     for role, artifact in inputs.items():
         if role.startswith("evaluate:") and evaluations.get(role.split(":")[1]) == SPEED:
             here = artifact.facts["machine"]
             where = f"{here.get('accelerator') or here['processor']}, {here['cores']} cores"
             found.setdefault(where, {})[artifact.facts["runtime"]] = None
-    return [f"{where}, {' and '.join(sorted(by))}" for where, by in sorted(found.items())]
+            busy |= {where} if "busy" in artifact.facts else set()
+    lines = {where: f"{where}, {' and '.join(sorted(by))}" for where, by in sorted(found.items())}
+    return [line + (BUSY if where in busy else "") for where, line in lines.items()]
 
 
 def left_out(inputs: Inputs, measured: Iterable[Measurement]) -> list[str]:

@@ -64,8 +64,9 @@ def test_a_busy_machine_is_told(tmp_path: Path, base: Artifact, monkeypatch: pyt
 
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(os, "getloadavg", lambda: (64.0, 0.0, 0.0))
-    measure(tmp_path, base, prompt_tokens=8, new_tokens=2, repeats=1, emit=told.append)
+    made = measure(tmp_path, base, prompt_tokens=8, new_tokens=2, repeats=1, emit=told.append)
     assert any("the machine was busy" in event.get("text", "") for event in told)
+    assert made.facts["busy"].startswith("load 64.0 on ")
 
 
 def test_a_peak_that_was_forgotten_is_counted_anew() -> None:

@@ -67,12 +67,13 @@ class Speed:
                 rows[0] |= {"peaks": 1, "memory_gb": peak / 1e9}
             version = runtime.version
         here = machine()
-        if load > here["cores"] / 2:
-            busy = f"load {load:.1f} on {here['cores']} cores"
+        busy = f"load {load:.1f} on {here['cores']} cores" if load > here["cores"] / 2 else ""
+        if busy:
             context.note(f"the machine was busy when speed was measured ({busy}): it can do more")
         medians = {"tokens_per_s": _median(rows, "rest_tokens", "rest_s")}
         medians |= {"prompt_tokens_per_s": _median(rows, "prompt_tokens", "first_token_s")}
-        return Measured(rows, {"machine": here, "runtime": version, "median": medians})
+        facts = {"machine": here, "runtime": version, "median": medians}
+        return Measured(rows, facts | ({"busy": busy} if busy else {}))
 
 
 def _median(rows: list[dict[str, Any]], total: str, per: str) -> float:
