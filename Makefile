@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Two test processes of one thread each are faster on two cores than one of two.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+# Two test processes of one thread each are faster on two cores than one of two; each takes neighbours, which share
+# fixtures, and in the end takes over from the other. Bytecode is kept: reading the tests anew costs either 10 s.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -23,7 +24,7 @@ test: $(VENV)/.dev sandbox ## run the tests that need minutes at most
 	$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 test-slow: $(VENV)/.dev sandbox ## run the others: the real 135M model, and kills at every point of a whole apply
-	$(PYTEST) --dist worksteal -m "slow and not gpu" $(ARGS)
+	$(PYTEST) -m "slow and not gpu" $(ARGS)
 
 check: $(VENV)/.dev ## lint, format check, types
 	$(BIN)/ruff check .

@@ -97,9 +97,12 @@ def everything(ended: Ended, hub: LocalHub, folder: Path, logs: str) -> Iterator
     yield from hub.stored_bytes()
 
 
-def search(ended: Ended, hub: LocalHub, folder: Path, logs: str) -> None:
+def search(ended: Ended, hub: LocalHub, folder: Path, logs: str, clean: set[bytes]) -> None:
+    """``clean``: contents in which nothing was found before."""
     for place, content in everything(ended, hub, folder, logs):
-        assert not any(form in content for form in FORMS), f"a token got into {place}"
+        if content not in clean:
+            assert not any(form in content for form in FORMS), f"a token got into {place}"
+            clean.add(content)
     assert "Traceback" not in ended.err
 
 
@@ -107,17 +110,18 @@ def test_no_command_lets_a_token_out_while_it_does_its_work(
     vf: Vf, canary: LocalHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    first = vf("apply", "--yes")
+    first, clean = vf("apply", "--yes"), set[bytes]()
     assert first.code == 0, first.err
     assert any(entry.user == "alice" and entry.writes for entry in canary.log)
-    search(first, canary, tmp_path, caplog.text)
+    search(first, canary, tmp_path, caplog.text, clean)
     text = Path("family.yaml").read_text().replace("version: 1.0.0", "version: 1.1.0")
     Path("family.yaml").write_text(text.replace("to: hub,", "to: hub, channel: candidate,"))
     assert vf("apply", "--yes").code == 0
     for command in COMMANDS:
+        caplog.clear()
         ended = vf(*words(command))
         assert ended.code == 0 or command in WANT_A_MODEL, ended.err
-        search(ended, canary, tmp_path, caplog.text)
+        search(ended, canary, tmp_path, caplog.text, clean)
 
 
 @pytest.mark.parametrize("status", [401, 500])
@@ -145,5 +149,5 @@ def test_a_hub_that_sends_the_token_back_in_its_error_does_not_get_it_shown(
     monkeypatch.setattr(canary, "handle", echo)
     ended = vf(*words(command))
     assert any(sent in (IN_ENVIRONMENT, IN_LOGIN) for sent in echoed)
-    search(ended, canary, tmp_path, caplog.text)
+    search(ended, canary, tmp_path, caplog.text, set())
     assert status == 401 or redact.HIDDEN in ended.out + ended.err  # huggingface_hub has words of its own for 401

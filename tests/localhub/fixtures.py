@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,25 @@ from tests.localhub.hub import LocalHub
 
 @pytest.fixture(scope="session")
 def _localhub() -> Iterator[LocalHub]:
-    with LocalHub() as hub:
+    with LocalHub() as hub, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpcore2.default_ssl_context", certificates_read_once())
         yield hub
+
+
+def certificates_read_once() -> Any:
+    """Each client reads this machine's certificates (30 ms), and a hub of ours is spoken to without any."""
+    import httpcore2
+
+    read: dict[tuple[str | None, ...], Any] = {}
+    real = httpcore2.default_ssl_context
+
+    def context(**options: Any) -> Any:
+        asked = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), str(options))
+        if asked not in read:
+            read[asked] = real(**options)
+        return read[asked]
+
+    return context
 
 
 def forget_xet_addresses() -> None:

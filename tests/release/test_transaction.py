@@ -448,11 +448,15 @@ def test_the_hour_has_room_for_all_branches_before_the_first_one_moves(hub: Loca
         assert "128 commits an hour" in text
         waited.append(("models", INDEX) in hub.repos)
 
-    full = Budget([time.time() - 3590] * 122)
-    speaker = Hub(hub.endpoint, hub.token, tell, budget=full, pause=lambda seconds: None)
+    now = time.time()
+    clock = [now]
+    full = Budget([now - 1800] * 122, clock=lambda: clock[0])
+    later = lambda seconds: clock.__setitem__(0, clock[0] + seconds)  # noqa: E731
+    speaker = Hub(hub.endpoint, hub.token, tell, budget=full, pause=later)
     release(plan_release(desired(tmp_path), speaker), speaker, journal(tmp_path))
     check_exposed(hub)
     assert waited[0] is False
+    assert clock[0] - now >= 1800
 
 
 def test_two_machines_with_the_same_wish_make_one_release(hub: LocalHub, tmp_path: Path) -> None:
