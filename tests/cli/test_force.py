@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Vf
-from tests.cli.test_release import CODE, INDEX, LAW, Laid, family
+from tests.cli.test_release import CODE, INDEX, LAW, Laid, described, family
 from tests.cli.toys import NAMES, Toy
 from tests.localhub import LocalHub
 from variantforge.plan.build import Draft
 from variantforge.spec.family import VariantSpec
 from variantforge.stages import STAGES
+from variantforge.stages.gate.stage import unforced
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import StepContext
 
@@ -37,7 +39,8 @@ class Judge(Toy):
 
     def do(self, context: StepContext) -> None:
         reason, refusal = context.step.params.get("forced"), self.refusals.get(context.label, "")
-        facts = {"forced": {"reason": reason, "refusal": refusal}} if reason else {"refusal": refusal}
+        told = {"reason": reason, "refusal": refusal, "gate": unforced(context.step).key}
+        facts = {"forced": told} if reason else {"refusal": refusal}
         context.write_facts({"verdicts": [], **facts})
 
 
@@ -47,6 +50,31 @@ def refusing(toys: dict[str, Toy], monkeypatch: pytest.MonkeyPatch) -> Judge:
     judge.refusals["gate code nf4"] = REFUSAL
     monkeypatch.setitem(STAGES._loaded, "gate", judge)
     return judge
+
+
+class Telling(Laid):
+    """Publishing whose variantforge.json says what shipped by force, and by which step it was laid out."""
+
+    def plan(self, desk: Desk, name: str | None, variant: VariantSpec | None) -> None:
+        super().plan(desk, name, variant)
+        place = Place("publish", None, "family")
+        if name is None and (step := desk.step(place)):
+            assert isinstance(desk, Draft)
+            del desk.steps[step.key]
+            desk.add(place, replace(step, params={**step.params, "collection": None}))
+
+    def do(self, context: StepContext) -> None:
+        super().do(context)
+        step, file = context.step, context.out / "repo" / "variantforge.json"
+        gates = json.loads(Path(".variantforge/forced.json").read_text())["toy"] if step.params["repo"] == CODE else ()
+        told = {"nf4": {"reason": REASON, "gate": next(iter(gates))}} if gates else {}
+        recipe = {"version": step.version, "method": step.method, "params": dict(step.params)}
+        said = {"variant": step.params.get("variant"), "form": "nf4", "step": step.key, "made_from": dict(step.inputs)}
+        manifest = json.loads(file.read_text()) | said | {"recipe": recipe, "forced": told}
+        file.write_text(json.dumps(manifest))
+        facts = json.loads((context.out / "facts.json").read_text())
+        facts["files"]["variantforge.json"] = described(file)
+        context.write_facts(facts)
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
@@ -138,3 +166,59 @@ def test_a_family_on_the_hub_is_released_with_what_was_forced(
     again = vf("apply", "--yes")
     assert (again.code, len(hub.writes)) == (0, written)
     assert REASON in again.out
+
+
+# --- another machine --------------------------------------------------------------------------------------------------
+
+GATED = "evaluate: {heldout: {evaluator: perplexity}}\ngates: [{metric: heldout.loss, vs: base, better_by: 0.0}]\n"
+
+
+def published_by_force(vf: Vf, **told: object) -> None:
+    """A folder that says what shipped by force, and a store that never heard of it."""
+    Path("family.yaml").write_text(Path("family.yaml").read_text() + GATED)
+    assert vf("apply", "--force", REASON).code == 0
+    (key,) = json.loads(Path(".variantforge/forced.json").read_text())["toy"]
+    forced = {"nf4": {"reason": REASON, "refusal": REFUSAL, "gate": key}}
+    manifest = {"made_by": "variantforge", "family": "toy", "forced": forced, **told}
+    Path("published/toy-code-nf4").mkdir(parents=True)
+    Path("published/toy-code-nf4/variantforge.json").write_text(json.dumps(manifest))
+    shutil.rmtree(".variantforge")
+
+
+def test_a_folder_tells_another_store_what_shipped_by_force(vf: Vf, refusing: Judge) -> None:
+    published_by_force(vf)
+    assert REASON in vf("plan").out
+    ended = vf("apply")
+    assert ended.code == 0, ended.err
+    assert f"gate code nf4  {REASON}\n" in ended.out
+    assert REASON in vf("plan").out  # remembered or not
+    Path("published/toy-code-nf4/variantforge.json").unlink()
+    assert vf("plan").out.count(REASON) == 0
+
+
+def test_a_reason_for_another_gate_lets_nothing_through(vf: Vf, refusing: Judge) -> None:
+    published_by_force(vf, forced={"nf4": {"reason": REASON, "gate": "ab" * 16}})
+    ended = vf("apply")
+    assert ended.code == 3, ended.out
+    assert REFUSAL in ended.err
+
+
+def test_an_import_takes_up_what_shipped_by_force_and_a_plan_before_it_says_so(
+    vf: Vf, refusing: Judge, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(STAGES._loaded, "publish", Telling("publish"))
+    for name, value in hub.env(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    family()
+    ended = vf("apply", "--yes", "--force", REASON)
+    assert ended.code == 0, ended.err
+    shutil.rmtree(".variantforge")
+    planned = vf("plan")
+    assert f"forced there: {CODE} shipped although a gate refused it: {REASON}" in planned.out
+    assert "vf import" in planned.out
+    imported = vf("import", "--yes")
+    assert imported.code == 0, imported.err
+    assert f"forced: gate code nf4 ships although it refused: {REASON}" in imported.out
+    after = vf("plan")
+    assert REASON in after.out
+    assert "forced there" not in after.out

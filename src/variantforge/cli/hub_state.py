@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from variantforge.errors import HubUnreachable, VariantforgeError
 
 if TYPE_CHECKING:
     from variantforge.plan.explain import Decision
+    from variantforge.plan.plan import Plan
     from variantforge.release.hub import Hub
     from variantforge.release.observed import Observed, ObservedRepo
     from variantforge.release.planning import ReleasePlan
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class HubState:
     """What there is on the Hub. While steps must run first, ``plan`` is None and ``waiting`` tells of repos.
 
-    ``warning``: why a release will be refused if the steps make anything new.
+    ``warning``: why a release will be refused if the steps make anything new. ``forced``: repo and reason, of gates
+    that were overridden for what is released there, and that refuse here, since this store does not know of it.
     """
 
     endpoint: str
@@ -32,6 +34,7 @@ class HubState:
     plan: ReleasePlan | None = None
     waiting: list[tuple[str, str, str]] = field(default_factory=list)  # word, repo, what is known of it
     warning: str = ""
+    forced: list[tuple[str, str]] = field(default_factory=list)
     error: VariantforgeError | None = None
 
     @property
@@ -46,6 +49,7 @@ class HubState:
             "release": changes_document(self.plan) if self.plan else None,
             "waiting": [{"action": word, "repo": repo, "what": what} for word, repo, what in self.waiting],
             "problem": self.error.what if self.error else self.warning,
+            **({"forced": [{"repo": repo, "reason": reason} for repo, reason in self.forced]} if self.forced else {}),
         }
 
 
@@ -110,7 +114,18 @@ def _waiting(opened: Opened, decisions: Mapping[str, Decision], hub: Hub, findin
         [*findings, *_budget(hub, 2 * writing + 1)],
         waiting=waiting,
         warning=_taken(spec.version, seen),
+        forced=list(_forced(opened.plan, seen)),
     )
+
+
+def _forced(plan: Plan, seen: Observed) -> Iterator[tuple[str, str]]:
+    """Repo and reason, of gates that this plan has as they refuse."""
+    from variantforge.release.forced import forced_in
+
+    for repo, there in seen.repos.items():
+        lineage = there.released.lineage if there and there.released else None
+        told = forced_in(lineage.more.get("forced")) if lineage else ()
+        yield from ((repo, one.reason) for one in told if one.gate in plan.steps)
 
 
 def _said_of(repo: str, there: ObservedRepo | None, decision: Decision) -> tuple[str, str, str]:
@@ -145,6 +160,10 @@ def write_hub(out: Output, state: HubState | None) -> None:
         write_changes(out, state.plan)
     elif state.waiting:
         out.table([(word, repo, what) for word, repo, what in state.waiting])
+    for repo, reason in state.forced:
+        out.line(("forced there:", "yellow"), f"{repo} shipped although a gate refused it: {reason}")
+    if state.forced:
+        out.line(("next:", "cyan"), f"{out.command('import')}   # takes the reasons up: until then, gates refuse here")
     if state.warning:
         out.line(("warning:", "yellow"), state.warning)
     if state.error:
@@ -164,5 +183,8 @@ def warn_early(opened: Opened, decisions: Mapping[str, Decision], out: Output) -
     for finding in state.findings:
         if finding.state == "wrong":
             out.note(("warning:", "yellow"), f"{finding.name}: {finding.found}. {finding.next}".rstrip(". ") + ".")
+    for repo, reason in state.forced:
+        told = f"{repo} shipped although a gate refused it: {reason}. Here it refuses, until a vf import"
+        out.note(("warning:", "yellow"), told)
     if state.warning:
         out.note(("warning:", "yellow"), state.warning)

@@ -94,6 +94,7 @@ def import_(
         hub = open_hub(out, journal, stop)
         out.note(("looking", "bold"), f"at {target.index} on {hub.endpoint}")
         found = find_release(hub, target.index, target.channel, version.removeprefix("v"))
+        forced = _remember_forced(found, target)  # before the plan: gates are then laid out as they were released
         family = _family(file, store, found, out) if target.spec else None
         wanted = found.wanted(target.store)
         size_bytes = sum(part.size_bytes for part in wanted)
@@ -107,7 +108,10 @@ def import_(
     missing += [lock.told] if lock.told and not lock.path else []
     other = found.not_as_locked(family.lock, family.file.spec) if family and family.lock else []
     if as_json:
-        out.json(_document(found, target, len(wanted), size_bytes, lock, missing) | {"not_as_locked": other})
+        told = _document(found, target, len(wanted), size_bytes, lock, missing) | {"not_as_locked": other}
+        out.json(told | ({"forced": forced} if forced else {}))
+    for one in forced:
+        out.line(("forced:", "yellow"), f"{one['gate']} ships although it refused: {one['reason']}")
     for text in other:
         out.line(("not as locked:", "yellow"), text)
     _write_end(out, found, target, len(wanted), lock, missing, file if target.spec else None)
@@ -132,6 +136,20 @@ def _family(file: Path, store: Path | None, found: Found, out: Output) -> _Famil
     shelf = store_of(path, store)
     before = known_before(loaded, shelf, out, offline=False)
     return _Family(loaded, build_plan(loaded, resolver, before, reasons(shelf.root, loaded.spec.family)), None)
+
+
+def _remember_forced(found: Found, target: Target) -> list[dict[str, str]]:
+    """Reasons for which gates were overridden, as the released repos tell them; the store knows them from here on."""
+    from variantforge.release.forced import forced_in
+    from variantforge.store.forced import force
+
+    told = []
+    for part in found.parts:
+        for one in forced_in(part.lineage.more.get("forced")):
+            label = f"gate {part.variant} {one.subject}"
+            force(target.store.root, found.record.family, {one.gate: label}, one.reason)
+            told.append({"key": one.gate, "gate": label, "reason": one.reason})
+    return told
 
 
 def _lock(found: Found, family: _Family, out: Output) -> _LockEnd:
@@ -165,6 +183,7 @@ def _adopt(out: Output, target: Target, hub: Hub, repos: Sequence[str], as_json:
     journal, told = releases_of(target.store), []
     for repo in repos:
         check_repo(repo)
+        _must_be_of(target, repo)
     for repo in repos:
         remote = hub.repo(repo)
         head = remote.branches.get("main") if remote else None
@@ -184,6 +203,19 @@ def _adopt(out: Output, target: Target, hub: Hub, repos: Sequence[str], as_json:
     if as_json:
         out.json({"index": target.index, "adopted": told})
     out.line(("next:", "cyan"), f"{again(out, 'plan', file)}   # what the next apply would write there")
+
+
+def _must_be_of(target: Target, repo: str) -> None:
+    """Raises UsageError for a repo that no release of this family would ever write."""
+    from variantforge.stages.card.repos import repos_of
+
+    ours = [target.index, *(each.id for each in repos_of(target.spec))] if target.spec else []
+    if ours and repo not in ours:
+        raise UsageError(
+            f"{repo} is no repo of this family",
+            why=f"Its repos are {', '.join(ours[:8])}{', ...' if len(ours) > 8 else ''}.",
+            next="set publish.namespace and publish.repo so that one of them has that name",
+        )
 
 
 def _write_found(out: Output, found: Found, target: Target, size_bytes: int) -> None:

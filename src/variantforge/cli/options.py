@@ -17,6 +17,7 @@ from variantforge.errors import HubUnreachable, NotAsLocked, UsageError, Variant
 
 if TYPE_CHECKING:
     from variantforge.plan.build import Plan
+    from variantforge.plan.pin import Resolver
     from variantforge.plan.seen import Seen
     from variantforge.release.lock.record import Lock
     from variantforge.spec.load import FamilyFile
@@ -194,7 +195,7 @@ def open_family(
     try:
         before = known_before(loaded, shelf, out, offline) if not loaded.complaints else None
         resolver.seen.look(shelf.root / FORCED_FILE)
-        forced = reasons(shelf.root, loaded.spec.family)
+        forced = _forced_there(loaded, resolver) | reasons(shelf.root, loaded.spec.family)
         opened = Opened(loaded, shelf, build_plan(loaded, resolver, before, forced), lock)
         licences = licences_of(opened.plan)
         licences.refuse(path.name)
@@ -206,6 +207,17 @@ def open_family(
     finally:
         with suppress(VariantforgeError, OSError):  # only a cache: a store that cannot be written may still be read
             resolver.close()
+
+
+def _forced_there(loaded: FamilyFile, resolver: Resolver) -> dict[str, str]:
+    """Reasons for which gates were overridden, as the folder tells that the family is published into."""
+    publish = loaded.spec.publish
+    if publish.to != "folder" or not loaded.spec.gates:
+        return {}
+    from variantforge.release.forced import forced_in_folder
+
+    root = loaded.path.parent / Path(publish.path).expanduser()
+    return forced_in_folder(root, loaded.spec.family, resolver.seen.look)
 
 
 def known_before(loaded: FamilyFile, shelf: Store, out: Output, offline: bool) -> Path | None:

@@ -280,6 +280,8 @@ def test_a_refusal_that_somebody_overrode_ships_with_its_verdicts_and_its_reason
     assert done.facts["verdicts"][0]["verdict"] == "fail"
     assert done.facts["forced"]["reason"] == "accepted for now"
     assert done.facts["forced"]["refusal"].startswith("fail: heldout.loss is 1.2")
+    refusing = Step(step.stage, step.version, step.method, {"demands": params["demands"]}, step.inputs)
+    assert done.facts["forced"]["gate"] == refusing.key
 
 
 def test_only_the_gate_that_was_overridden_gets_another_key():

@@ -85,11 +85,17 @@ class Gate:
         facts: dict[str, Any] = {"verdicts": [asdict(verdict) for verdict in verdicts]}
         if refused := [f"{verdict.verdict}: {verdict.why}" for verdict in verdicts if verdict.verdict != "pass"]:
             refusal, reason = "\n".join(refused), step.params.get(FORCED, "")
-            facts |= {FORCED: {"reason": reason, "refusal": refusal}} if reason else {"refusal": refusal}
+            told = {"reason": reason, "refusal": refusal, "gate": unforced(step).key}
+            facts |= {FORCED: told} if reason else {"refusal": refusal}
         context.write_facts(facts)
 
     def stale(self, step: Step, artifact: Artifact) -> str:
         return ""
+
+
+def unforced(step: Step) -> Step:
+    """The gate as it refuses: its key is what a reason is remembered by, on any machine."""
+    return replace(step, params={name: value for name, value in step.params.items() if name != FORCED})
 
 
 def _inputs(desk: Desk, variant: str, subject: str, demands: Sequence[Demand]) -> dict[str, str]:
