@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from variantforge.plan.build import Plan
     from variantforge.plan.explain import Decision
     from variantforge.stages.data.teacher.asking import Asking
+    from variantforge.step import Step
 
 _ASKING = ("data", "evaluate")  # stages whose steps may ask an endpoint: teachers, and judges
 
@@ -62,15 +63,21 @@ def askings_document(plan: Plan, told: Mapping[str, Asking]) -> list[dict[str, A
 
 def missing_keys(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> Iterator[str]:
     """A sentence for each variable with an endpoint's key that a step to be run would look for in vain."""
-    from variantforge.stages.data.teacher.planning import missing_key
-
     plan, found = opened.plan, dict[str, list[str]]()
     for key, decision in decisions.items():
-        if decision.word == "run" and plan.steps[key].stage in _ASKING and (name := missing_key(plan.steps[key])):
+        if decision.word == "run" and plan.steps[key].stage in _ASKING and (name := _missing_key(plan.steps[key])):
             found.setdefault(name, []).append(plan.label(key))
     for name, labels in found.items():
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
         yield f"the environment variable {name} is not set, and {labels[0]}{more} will look there for a key"
+
+
+def _missing_key(step: Step) -> str:
+    if "api_key_env" not in step.hints:  # most commands import nothing for this
+        return ""
+    from variantforge.stages.data.teacher.planning import missing_key
+
+    return missing_key(step)
 
 
 def write_missing_keys(out: Output, told: Iterable[str]) -> None:
@@ -81,9 +88,8 @@ def write_missing_keys(out: Output, told: Iterable[str]) -> None:
 def warn_of_missing_keys(opened: Opened, selected: frozenset[str], out: Output) -> None:
     """Before an apply that would find out after hours of other steps."""
     from variantforge.plan.explain import explain
-    from variantforge.stages.data.teacher.planning import missing_key
 
     steps = opened.plan.steps
-    if any(missing_key(steps[key]) for key in selected if steps[key].stage in _ASKING):
+    if any(_missing_key(steps[key]) for key in selected if steps[key].stage in _ASKING):
         for text in missing_keys(opened, explain(opened.plan, opened.store, selected=selected)):
             out.note(("warning:", "yellow"), text)

@@ -152,7 +152,7 @@ class Endpoint:
             next = f"set {pace} to what it allows, or a lower concurrency, then run the same command again"
         return TeacherUnreachable(
             f"the {self._address.who} {self._address.model} at {self._address.url} gives no answer",
-            why=f"{self._dead() or reason}. What it has answered so far is kept.",
+            why=f"{(self._dead() or reason).rstrip('.')}. What it has answered so far is kept.",
             next=next,
         )
 
@@ -190,7 +190,7 @@ class Endpoint:
             next = "write the address that it points to: nobody is redirected with a key"
         return TeacherRefused(
             f"the {address.who} {address.model} at {address.url} refuses to answer ({status})",
-            why=f"{_message(body)} What it has answered so far is kept.",
+            why=f"{_message(body).rstrip('.')}. What it has answered so far is kept.",
             next=next,
         )
 

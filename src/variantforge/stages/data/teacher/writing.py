@@ -68,6 +68,8 @@ def _ask(
     asked = [question for each in by_prompt.values() for question in each]
     open_ones = [question for question in asked if kept.get(question.key) is None]
     done, began, new = len(asked) - len(open_ones), time.monotonic(), 0
+    if open_ones:
+        _refuse_without_key(context.step)
     _tell_ahead(context, asking_of(context.step, len(by_prompt), kept=done))
     context.progress(done, len(asked), "answer")
     if not open_ones:
@@ -104,18 +106,17 @@ def _teacher(
         yield Local(models[0].path / "model", models[0].facts["stop_token_ids"], known, context.stopping), list
         return
     told = step.params[TEACHER]
-    named = hints.get("api_key_env", "")
-    address = Address(told["endpoint"], told["model"], _api_key(step), named, at_key=hints["at_key"])
+    key = next(iter(key_for(step).values()), "")
+    address = Address(told["endpoint"], told["model"], key, hints.get("api_key_env", ""), at_key=hints["at_key"])
     yield Endpoint(address, **hints.get("pace", {}), stopping=context.stopping, note=context.note), only_open
 
 
-def _api_key(step: Step) -> str:
+def _refuse_without_key(step: Step) -> None:
     if name := missing_key(step):
         raise TeacherRefused(
             f"the environment variable {name} is not set, and the teacher's endpoint wants a key",
             next=f"export {name}=…   then run the same command again",
         )
-    return next(iter(key_for(step).values()), "")
 
 
 class _Rows:
