@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two test processes share two cores
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("XDG_CACHE_HOME", str(Path(__file__).parents[1] / ".cache" / "xdg"))  # not the user's own
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: trainers call the garbage collector often, and it need not walk all that."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +48,10 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama with SmolLM2's tokenizer and ChatML template, as the Hub would hold it. Read only."""
     from tests.tiny import tiny_model
 
-    return tiny_model(tmp_path_factory.mktemp("tiny") / "llama")
+    made = tiny_model(tmp_path_factory.mktemp("tiny") / "llama")
+    gc.collect()
+    gc.freeze()  # torch and transformers have come
+    return made
 
 
 @pytest.fixture(scope="session")

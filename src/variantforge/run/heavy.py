@@ -6,6 +6,8 @@ import importlib
 import logging
 import threading
 
+from variantforge.stages import PIPELINE, stage
+
 # trl's modules are lazy: name the ones that training really uses.
 MODULES = (
     "torch",
@@ -22,6 +24,8 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 for _module in MODULES:
     importlib.import_module(_module)
+for _name in PIPELINE:  # a quarter of a second in each step
+    stage(_name)
 
 # tqdm's default lock is a semaphore shared between processes, which forks would leave behind.
 importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
