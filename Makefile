@@ -24,7 +24,7 @@ test: $(VENV)/.dev sandbox ## run the tests that need minutes at most
 	$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 test-slow: $(VENV)/.dev sandbox ## run the others: the real 135M model, and kills at every point of a whole apply
-	$(PYTEST) -m "slow and not gpu" $(ARGS)
+	$(PYTEST) --timeout 1200 -m "slow and not gpu" $(ARGS)
 
 check: $(VENV)/.dev ## lint, format check, types
 	$(BIN)/ruff check .

