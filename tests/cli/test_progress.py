@@ -57,6 +57,29 @@ def test_the_time_left_counts_from_where_a_resumed_step_went_on(
     assert "90/100 steps  20 s left" in capsys.readouterr().err
 
 
+def test_each_of_several_steps_at_work_keeps_its_number_and_its_own_pace(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = started(clock)
+    clock.now = 4.0
+    lines.step_started("b", "quantize code nf4")
+    lines.step_started("b", "quantize code nf4")  # it is tried again
+    for key, done in (("a", 0), ("b", 0), ("a", 50), ("b", 10)):
+        clock.now += 5.0
+        lines.event(key, progress(done, 100))
+    lines.step_ended("a", "train code", Result("done", 24.0))
+    lines.event("b", {"kind": "note", "text": "a note"})
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        "[2/2] quantize code nf4",
+        "[2/2] quantize code nf4",
+        "[2/2] quantize code nf4: 0/100 steps",
+        "[1/2] train code: 50/100 steps  10 s left",
+        "[2/2] quantize code nf4: 10/100 steps  1 min 30 s left",
+        "[1/2] train code done in 24 s",
+        "[2/2] quantize code nf4: a note",
+    ]
+
+
 def test_notes_are_told_at_once_and_with_the_step(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     started(clock).event("a", {"kind": "note", "text": "3 rows skipped"})
     assert "[1/2] train code: 3 rows skipped\n" in capsys.readouterr().err
@@ -109,6 +132,29 @@ def test_there_is_no_time_left_without_a_pace() -> None:
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_several_steps_at_work_have_a_bar_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Bars(Output()) as reporter:
+        reporter.start(None, {"a": Run("new"), "b": Run("new")})  # type: ignore[arg-type]
+        reporter.step_started("a", "quantize code nf4")
+        reporter.step_started("b", "quantize code int8")
+        reporter.event("a", progress(1, 3, "phase"))
+        reporter.event("b", progress(2, 3, "phase"))
+        assert reporter._progress
+        assert [(bar.description, bar.completed) for bar in reporter._progress.tasks] == [
+            ("quantize code nf4", 1),
+            ("quantize code int8", 2),
+        ]
+        reporter.step_ended("a", "quantize code nf4", Result("done", 3.0))
+        assert [bar.description for bar in reporter._progress.tasks] == ["quantize code int8"]
+        reporter.step_ended("b", "quantize code int8", Result("done", 3.0))
+    assert "quantize code nf4 done in 3.0 s\n" in screen.getvalue()
 
 
 def test_bars_show_the_step_at_work_and_leave_a_line_of_each(monkeypatch: pytest.MonkeyPatch) -> None:

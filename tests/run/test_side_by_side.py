@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.run.toys import Toy, ToyMerge, Turns, toy, toy_format, toy_plan
-from variantforge.errors import DataError, Interrupted, OutOfSpace
+from variantforge.errors import DataError, Interrupted, KilledForMemory, OutOfSpace
 from variantforge.hashing import file_digest
 from variantforge.plan.plan import Plan
 from variantforge.run.results import Result, RunReport, Silent
@@ -179,6 +179,25 @@ def test_a_gate_is_done_while_formats_are_being_made(actions: Actions, tmp_path:
     watch = Watch(plan)
     apply(plan, tmp_path, told=watch)
     assert watch.ended == ["merge done", "quick done", "gate done", "long done"]
+
+
+def test_what_is_killed_for_its_memory_beside_others_is_done_again_alone(actions: Actions, tmp_path: Path) -> None:
+    kills = [KilledForMemory("the kernel ended it"), KilledForMemory("the kernel ended it")]
+
+    def die() -> None:
+        if kills:
+            raise kills.pop()
+
+    actions["a1"] = actions["a2"] = die
+    plan = matrix()
+    report, turns = apply(plan, tmp_path, parallel=3)
+    assert report.error is None
+    alone = [names for names in turns.seen if names in (("a1",), ("a2",))]
+    assert alone == [("a1",), ("a1",), ("a2",)]  # the first of them: before the others had begun
+    actions["a1"] = raising(KilledForMemory("the kernel ended it"))  # alone, too
+    failed, _ = apply(plan, tmp_path / "again", parallel=3)
+    assert isinstance(failed.error, KilledForMemory)
+    assert outcomes(plan, failed)["a2"] == "done"
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

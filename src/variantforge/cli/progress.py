@@ -75,7 +75,7 @@ class Lines:
             self.out.note(f"{counted(self.total, 'step')} to run, {reused} reused")
 
     def step_started(self, key: str, label: str) -> None:
-        self.number += 1
+        self.number += key not in self._at_work  # else it is tried again
         step = self._at_work[key] = AtWork(label, position(self.number, self.total), self.clock())
         self.out.note((step.position, "dim"), label)
 
@@ -129,8 +129,8 @@ class Bars:
             self._progress.start()
 
     def step_started(self, key: str, label: str) -> None:
-        self._number += 1
-        if self._progress:
+        self._number += key not in self._at_work  # else it is tried again, and has its bar
+        if self._progress and key not in self._at_work:
             place = position(self._number, self._total)
             self._at_work[key] = label, self._progress.add_task(label, total=None, position=place, far="", metrics="")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from variantforge.errors import Interrupted
+from variantforge.errors import Interrupted, KilledForMemory
 from variantforge.plan.build import Plan
 from variantforge.plan.estimate import estimate_plan, refuse_over_budget, refuse_without_room
 from variantforge.plan.estimate.machine import cores
@@ -52,8 +52,13 @@ class Runner:
     _waiting: dict[str, None] = field(default_factory=dict, init=False)  # keys, in the plan's order
     _at_work: dict[str, Work] = field(default_factory=dict, init=False)
     _awaited: dict[str, Waits] = field(default_factory=dict, init=False)  # what each of those waits for
+    _shared: set[str] = field(default_factory=set, init=False)  # keys of steps that were at work beside others
     _met_what_is_fatal: bool = field(default=False, init=False)
     _run: int | None = field(default=None, init=False)  # its number in the journal, once there is something to record
+
+    def __post_init__(self) -> None:
+        self._workshop = Workshop(self.plan, self.store, self.heavy, self.light, self.reporter, self.stop.is_set)
+        self._schedule = Schedule(self.plan, self.store, self.parallel or cores())
 
     def run(self, selected: frozenset[str] | None = None) -> RunReport:
         """Raises Locked when another process works on the store, OutOfBudget or OutOfSpace before anything is run where
@@ -92,18 +97,16 @@ class Runner:
         self._waiting = dict.fromkeys(key for key in decisions if key not in self._results)
         if any(is_heavy(self.plan.steps[key]) for key in self._waiting if decisions[key].word == "run"):
             self.heavy.warm_up()
-        workshop = Workshop(self.plan, self.store, self.heavy, self.light, self.reporter, self.stop.is_set)
-        schedule = Schedule(self.plan, self.store, self.parallel or cores())
         try:
-            self._begin(workshop, schedule)
+            self._begin()
             while self._at_work:
                 if self._attend():
-                    self._begin(workshop, schedule)
+                    self._begin()
         finally:
             for work in self._at_work.values():
                 work.close()
 
-    def _begin(self, workshop: Workshop, schedule: Schedule) -> None:
+    def _begin(self) -> None:
         """Begins what may begin of what waits, first things first, and settles what shall not be run.
 
         When the run is to end, nothing more is begun; those at work end first, since it is theirs to say why.
@@ -116,10 +119,11 @@ class Runner:
                 continue
             if hindrance := self._hindrance(step):
                 self._settle(key, hindrance)
-            elif schedule.admits(step, self._at_work):
+            elif self._schedule.admits(step, self._at_work):
                 del self._waiting[key]
                 self._row()
-                self._at_work[key] = workshop.do(step)
+                self._at_work[key] = self._workshop.do(step)
+                self._shared.update(self._at_work if len(self._at_work) > 1 else ())
                 self._go_on(key)
 
     def _attend(self) -> bool:
@@ -137,8 +141,19 @@ class Runner:
         except StopIteration as end:
             del self._at_work[key]
             self._awaited.pop(key, None)
-            self._settle(key, end.value)
+            if isinstance(end.value.error, KilledForMemory) and key in self._shared:
+                self._put_back(key)
+            else:
+                self._settle(key, end.value)
             return True
+
+    def _put_back(self, key: str) -> None:
+        """Once more, and alone: what was thought to fit beside others did not. That costs time, and not the run."""
+        note = "killed for its memory beside others: done again, alone"
+        self.reporter.event(key, {"kind": "note", "text": note})
+        self._shared.remove(key)
+        self._schedule.leave_alone(key)
+        self._waiting = {one: None for one in self.plan.steps if one in self._waiting or one == key}
 
     def _settle(self, key: str, result: Result) -> None:
         """Takes down how a step ended, or why it was not begun."""

@@ -43,6 +43,10 @@ class Schedule:
             return False
         return sum(known) <= self._free_at_first and known[-1] <= free_now
 
+    def leave_alone(self, key: str) -> None:
+        """From now on, the step is admitted beside nothing, whatever was thought of its memory."""
+        self._needs[key] = None
+
     def _need(self, key: str) -> int | None:
         """Bytes that a step takes at its peak; None where that is not known."""
         if key not in self._needs:
