@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from variantforge.errors import EvaluateError
+from variantforge.stages.evaluate.lm_eval.leaves import Leaf
 from variantforge.stages.evaluate.lm_eval.measures import Scored, count_of, pooled_in, scored_in
 from variantforge.stages.evaluate.lm_eval.measuring import rows_of
-from variantforge.stages.evaluate.lm_eval.tasks import Leaf, Suite
+from variantforge.stages.evaluate.lm_eval.tasks import Suite
 
 ACC = {"output_type": "multiple_choice", "metric_list": [{"metric": "acc"}]}
 SIZES = {"one": 4, "two": 10, "three": 1}

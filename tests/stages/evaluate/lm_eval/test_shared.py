@@ -12,7 +12,8 @@ from tests.stages.evaluate.lm_eval.suites import sentence
 from variantforge.errors import EvaluateError
 from variantforge.stages.evaluate.lm_eval.model import Loading, subject_of
 from variantforge.stages.evaluate.lm_eval.prefixes import Request
-from variantforge.stages.evaluate.lm_eval.shared import Likelihoods, Scored, narrowest_window
+from variantforge.stages.evaluate.lm_eval.scores import Scored
+from variantforge.stages.evaluate.lm_eval.shared import Likelihoods, narrowest_window
 from variantforge.step import Artifact, Step, StepContext
 
 

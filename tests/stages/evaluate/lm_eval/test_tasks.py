@@ -259,9 +259,10 @@ def test_the_lock_holds_the_datasets_of_the_harnesss_tasks() -> None:
     family = FamilySpec.model_validate(
         {**suites.FAMILY, "evaluate": {"general": {"evaluator": "lm_eval", "tasks": ["gsm8k", "./tasks/mine.yaml"]}}}
     )
-    (need,) = [need for need in needs(family) if need.place.stage == "evaluate"]
+    need, mine = [need for need in needs(family) if need.place.stage == "evaluate"]
     assert (need.section, need.name, need.role) == ("data", "openai/gsm8k", "data:openai/gsm8k")
     assert (need.hub, need.repo_type) == (Ref("hub", "openai/gsm8k"), "dataset")
+    assert (mine.section, mine.name, mine.hub) == ("data", "task:./tasks/mine.yaml", None)
 
 
 FAMILY = """

@@ -15,16 +15,9 @@ from variantforge.refs import Ref
 from variantforge.spec.family import Section
 from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.lm_eval import harness
+from variantforge.stages.evaluate.lm_eval.leaves import LOCAL, Leaf, hub_dataset, role_of_dataset, role_of_task
 from variantforge.stages.evaluate.lm_eval.sizes import size_of
-from variantforge.stages.evaluate.lm_eval.tasks import (
-    LOCAL,
-    Leaf,
-    Suite,
-    hub_dataset,
-    read_suite,
-    role_of_dataset,
-    role_of_task,
-)
+from variantforge.stages.evaluate.lm_eval.tasks import Suite, read_suite
 from variantforge.stages.evaluate.metric import Metric, method_of
 from variantforge.stages.evaluate.suites import HubItems, Named
 from variantforge.stages.stage import Desk

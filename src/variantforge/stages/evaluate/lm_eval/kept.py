@@ -10,7 +10,7 @@ from pathlib import Path
 
 from variantforge.fsops import appending
 from variantforge.stages.evaluate.lm_eval.prefixes import Request
-from variantforge.stages.evaluate.lm_eval.shared import Scored
+from variantforge.stages.evaluate.lm_eval.scores import Scored
 
 NAME = "loglikelihoods.jsonl"
 

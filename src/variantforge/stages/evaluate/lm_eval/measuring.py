@@ -12,8 +12,9 @@ from variantforge.errors import EvaluateError
 from variantforge.hashing import canonical_json, text_digest
 from variantforge.stages.evaluate.evaluation import Measured
 from variantforge.stages.evaluate.lm_eval import harness
+from variantforge.stages.evaluate.lm_eval.leaves import Leaf, hub_dataset, role_of_dataset
 from variantforge.stages.evaluate.lm_eval.measures import Pooled, Scored, count_of
-from variantforge.stages.evaluate.lm_eval.tasks import Leaf, Suite, hub_dataset, role_of_dataset
+from variantforge.stages.evaluate.lm_eval.tasks import Suite
 from variantforge.stages.evaluate.suites import ITEM_NAMES, item_name
 from variantforge.step import Artifact, StepContext
 

@@ -15,7 +15,8 @@ from variantforge.errors import DataError, EvaluateError, Interrupted
 from variantforge.stages.evaluate.answers import Prompt, Sampling, answers
 from variantforge.stages.evaluate.lm_eval.kept import Kept
 from variantforge.stages.evaluate.lm_eval.prefixes import Request
-from variantforge.stages.evaluate.lm_eval.shared import Likelihoods, Scored
+from variantforge.stages.evaluate.lm_eval.scores import Scored
+from variantforge.stages.evaluate.lm_eval.shared import Likelihoods
 from variantforge.stages.tokens import load_tokenizer
 from variantforge.step import StepContext
 

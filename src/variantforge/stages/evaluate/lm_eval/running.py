@@ -16,7 +16,7 @@ from typing import Any
 
 from variantforge.errors import EvaluateError, VariantforgeError
 from variantforge.stages.evaluate.lm_eval.harness import Function
-from variantforge.stages.evaluate.lm_eval.tasks import Leaf, hub_dataset, role_of_dataset
+from variantforge.stages.evaluate.lm_eval.leaves import Leaf, hub_dataset, role_of_dataset
 from variantforge.step import Pin
 
 Outcomes = dict[str, Any]

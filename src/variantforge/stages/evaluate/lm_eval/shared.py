@@ -9,15 +9,14 @@ carried along, a window that is shorter than the requests, positions that are no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from variantforge.errors import EvaluateError
 from variantforge.stages.evaluate.again import batch_limit
 from variantforge.stages.evaluate.likelihood import only, vocab_size
 from variantforge.stages.evaluate.lm_eval.prefixes import Request, Run, Tree, fitted, runs, trees
+from variantforge.stages.evaluate.lm_eval.rows import as_row, laid_out, mask_of, of_trees, spots
+from variantforge.stages.evaluate.lm_eval.scores import Found, Scored, check_finite
 
 if TYPE_CHECKING:
     import torch
@@ -25,16 +24,8 @@ if TYPE_CHECKING:
 # Tokens of one pass. As in likelihood.py: a CPU is busy with few, and attention is worked out between all of them.
 _CPU_PASS_TOKENS, _PASS_TOKENS = 512, 4096
 _LOGITS_BYTES = 256 << 20  # logits of a pass, as float32
-_CHUNK_ROWS = 256  # positions whose whole distributions are held a second time
 _CLOSE = {"float32": 1e-3}  # how near a token's log-probability must be to what reading alone gives; else _CLOSE_ENOUGH
 _CLOSE_ENOUGH = 0.25
-
-
-class Scored(NamedTuple):
-    """``logprob``: of the continuation, summed, in nats. ``greedy``: whether each of its tokens was the likeliest."""
-
-    logprob: float
-    greedy: bool
 
 
 Answered = Callable[[dict[int, Scored]], None]
@@ -74,7 +65,7 @@ class Likelihoods:
         with torch.inference_mode():
             for scores in self._passes(fit):
                 for place, scored in scores.items():
-                    _check_finite(scored, fit[place])
+                    check_finite(scored, fit[place])
                 found |= scores
                 answered(scores)
         return [found[place] for place in range(len(requests))]
@@ -113,14 +104,14 @@ class Likelihoods:
         if cache is not None:
             self._read([list(run.stem)], past_key_values=cache, use_cache=True, keep=[])
         for pack in packs:
-            row = _laid_out(pack, len(run.stem))
-            mask = _mask(row, len(run.stem), self.model.dtype, self._device)
-            positions = _row(row.positions, self._device)
+            row = laid_out(pack, len(run.stem))
+            mask = mask_of(row, len(run.stem), self.model.dtype, self._device)
+            positions = as_row(row.positions, self._device)
             told = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
             logits = self._read([row.ids], attention_mask=mask, position_ids=positions, keep=row.asked, **told)
             if cache is not None:
                 cache.crop(-len(row.ids))
-            yield _of_trees(pack, row, Found(logits))
+            yield of_trees(pack, row, Found(logits))
 
     def _is_known(self, places: Iterable[int]) -> bool:
         return all(place in self._known for place in places)
@@ -166,7 +157,7 @@ class Likelihoods:
             mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=self._device)
             asked = [(row, place) for row, ids_of in enumerate(batch) for place in inputs[ids_of]]
             rows, at = zip(
-                *(spot for row, place in asked for spot in _spots(row, batch[row], requests[place])), strict=True
+                *(spot for row, place in asked for spot in spots(row, batch[row], requests[place])), strict=True
             )
             self.tokens_read += ids.numel()
             where = torch.tensor(rows, device=self._device), torch.tensor(at, device=self._device)
@@ -272,107 +263,4 @@ def _with_few(tree: Tree) -> Tree:
         tree.trunk,
         [tree.branches[branch] for branch in used],
         [(place, used.index(branch), told) for place, branch, told in kept],
-    )
-
-
-# --- one row of trees -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Row:
-    """Trees side by side. For each token: its id, its position, its tree, and its branch (-1: the trunk).
-
-    ``asked``: where predictions are wanted. ``lines``: for each tree, and each of its branches, which of ``asked`` are
-    the prediction after the trunk and those after the branch's tokens.
-    """
-
-    ids: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    tree: list[int] = field(default_factory=list)
-    branch: list[int] = field(default_factory=list)
-    asked: list[int] = field(default_factory=list)
-    lines: list[list[list[int]]] = field(default_factory=list)
-
-    def add(self, tokens: Sequence[int], first: int, tree: int, branch: int) -> None:
-        self.ids += tokens
-        self.positions += range(first, first + len(tokens))
-        self.tree += [tree] * len(tokens)
-        self.branch += [branch] * len(tokens)
-
-
-def _laid_out(pack: Sequence[Tree], stem: int) -> Row:
-    row = Row()
-    for number, tree in enumerate(pack):
-        row.add(tree.trunk[stem:], stem, number, -1)
-        after_trunk = len(row.asked)
-        row.asked.append(len(row.ids) - 1)
-        lines = []
-        for place, branch in enumerate(tree.branches):
-            lines.append([after_trunk, *range(len(row.asked), len(row.asked) + len(branch))])
-            row.asked += range(len(row.ids), len(row.ids) + len(branch))
-            row.add(branch, len(tree.trunk), number, place)
-        row.lines.append(lines)
-    return row
-
-
-def _row(values: Sequence[int], device: Any) -> torch.Tensor:
-    import torch
-
-    return torch.tensor([values], device=device)
-
-
-def _mask(row: Row, stem: int, dtype: torch.dtype, device: Any) -> torch.Tensor:
-    """What is added to attention scores: 0 where a token sees another, else as good as -inf. [1, 1, row, stem + row]"""
-    import torch
-
-    tree, branch = torch.tensor(row.tree, device=device), torch.tensor(row.branch, device=device)
-    order = torch.arange(len(row.ids), device=device)
-    sees = (tree[:, None] == tree) & (order <= order[:, None]) & ((branch == -1) | (branch[:, None] == branch))
-    sees = torch.cat([torch.ones(len(row.ids), stem, dtype=torch.bool, device=device), sees], dim=1)
-    mask = torch.zeros(sees.shape, dtype=dtype, device=device)
-    return mask.masked_fill(~sees, torch.finfo(dtype).min)[None, None]
-
-
-def _of_trees(pack: Sequence[Tree], row: Row, found: Found) -> dict[int, Scored]:
-    return {
-        place: found.score(lines[branch], continuation)
-        for tree, lines in zip(pack, row.lines, strict=True)
-        for place, branch, continuation in tree.asked
-    }
-
-
-def _spots(row: int, ids: Sequence[int], request: Request) -> Iterator[tuple[int, int]]:
-    """Where in a batch the tokens of a continuation are predicted."""
-    first = len(ids) - len(request.continuation)
-    return ((row, at) for at in range(first, len(ids)))
-
-
-# --- from logits to scores --------------------------------------------------------------------------------------
-
-
-class Found:
-    """Log-probabilities at positions, and the likeliest token of each."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        import torch
-
-        self._logits = logits
-        self._norms = torch.cat([chunk.float().logsumexp(-1) for chunk in logits.split(_CHUNK_ROWS)])
-        self._favourites = logits.argmax(-1).tolist()
-
-    def score(self, lines: Sequence[int], continuation: Sequence[int]) -> Scored:
-        chosen = self._logits[list(lines), list(continuation)].float() - self._norms[list(lines)]
-        favourites = self._favourites
-        greedy = all(favourites[line] == token for line, token in zip(lines, continuation, strict=True))
-        return Scored(float(chosen.double().sum()), greedy)
-
-
-def _check_finite(scored: Scored, request: Request) -> None:
-    if isfinite(scored.logprob):
-        return
-    raise EvaluateError(
-        f"a log-likelihood is not a finite number: {scored.logprob}",
-        why=f"Of {len(request.continuation)} tokens after {len(request.context)}. "
-        "Weights that are NaN or infinite do this.",
-        next="look at the loss in the training's events.jsonl; lower learning_rate, or quantize less",
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from variantforge.stages.data.sources import BadRow, open_table
-from variantforge.stages.evaluate.lm_eval.tasks import Leaf, Suite
+from variantforge.stages.evaluate.lm_eval.leaves import Leaf
+from variantforge.stages.evaluate.lm_eval.tasks import Suite
 
 
 def size_of(suite: Suite, metric: str, limit: float | None) -> tuple[int | None, bool]:
