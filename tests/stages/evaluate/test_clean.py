@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import pytest
 
 from tests.bench import do_step
-from tests.plan.families import write_base
+from tests.plan.families import fill, write_base
 from tests.stages.evaluate.lm_eval.suites import CHOICES, write_task
 from variantforge import Resolver, build_plan, load_family
 from variantforge.errors import EvaluateError, SpecError
 from variantforge.hashing import file_digest
 from variantforge.plan.plan import Plan
 from variantforge.plan.walls import runs_generated_code
+from variantforge.report.cells import metrics_of
+from variantforge.report.quality import suites
+from variantforge.report.shelf import Shelf
 from variantforge.stages.card.facts import left_out, measurements
 from variantforge.stages.data.stage import STAGE as DATA
 from variantforge.stages.evaluate.clean import place_of_clean
@@ -29,6 +33,7 @@ from variantforge.stages.gate.outcomes import outcomes_file, outcomes_text
 from variantforge.stages.gate.stage import STAGE as GATE
 from variantforge.stages.stage import Place
 from variantforge.step import FACTS, Artifact, Pin, Step
+from variantforge.store.artifacts import Store
 
 QUESTION = "How many sheep does a farmer own in the end who had seventeen and lost all of them but nine last winter"
 GATES = [{"metric": "python.pass@1_clean", "vs": "base", "worse_by_at_most": 0.1}]
@@ -266,3 +271,24 @@ def test_a_card_has_both_figures_and_says_how_many_items_were_left_out(tmp_path:
     assert left_out(inputs, told) == [
         "`python.pass@1_clean` leaves out what the training data hold: 3 of 63 items were found there."
     ]
+
+
+def test_the_report_shows_both_and_how_many_items_were_left_out(tmp_path: Path) -> None:
+    plan, store = plan_of(tmp_path, family(tmp_path, 3)), tmp_path / "store"
+    fill(plan, store)
+    mix = mixed(tmp_path, plan)
+    for subject, right in (("base", {7, 8}), ("merged", {0, 5})):
+        measured = solved(tmp_path, subject, right, LEFT + 3)
+        view = viewed(tmp_path, plan, subject, measured, mix)
+        for place, artifact in (
+            (Place("evaluate", "one", f"python:{subject}"), measured),
+            (place_of_clean("one", "python", subject), view),
+        ):
+            shutil.copytree(artifact.path, store / "evaluate" / plan.places[place], dirs_exist_ok=True)
+    shelf, spec = Shelf(plan, Store(store)), load_family(tmp_path / "family.yaml").spec
+    (suite,) = suites(shelf, spec)
+    assert suite.facts["left_out_as_trained_on"] == 3
+    rows = {(row.metric, row.subject): row for row in suite.rows}
+    assert rows["python.pass@1", "merged"].gains["base"].value == 0.0
+    assert rows["python.pass@1_clean", "merged"].gains["base"].value == pytest.approx(-1 / LEFT, abs=1e-6)
+    assert "python.pass@1_clean" in metrics_of(shelf, "one", "merged")
