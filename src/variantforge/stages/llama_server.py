@@ -31,13 +31,15 @@ def served(
     slots: int = 1,
     special: bool = False,
     chat_template: str = "",
+    lora: Path | None = None,
     failure: type[StepError] = DataError,
+    remedy: str = "use another file",
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The socket's path (or '' where it listens on ``port`` of this machine), and the process.
 
     ``context_tokens``: of each of the ``slots`` that answer side by side. ``special``: control tokens are written out
-    in what it answers. ``chat_template``: in place of the file's own. Raises ``failure`` when xllamacpp is missing or
-    llama.cpp cannot load the file.
+    in what it answers. ``chat_template``: in place of the file's own. ``lora``: an adapter's file, loaded onto it.
+    Raises ``failure`` when xllamacpp is missing or llama.cpp cannot load the file; ``remedy`` says what helps then.
     """
     if find_spec("xllamacpp") is None:
         raise failure(
@@ -52,12 +54,13 @@ def served(
             assert process.stdin is not None
             assert process.stdout is not None
             request = {"model": str(model), "context": context_tokens * slots, "slots": slots, "special": special}
-            request |= {"socket": socket, "port": port, "chat_template": chat_template}
+            request |= {"socket": socket, "port": port, "chat_template": chat_template, "lora": str(lora or "")}
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
             if process.stdout.readline().strip() != READY:
                 process.wait()
-                raise failure(f"llama.cpp cannot run {model.name}", why=_last_lines(log), next="use another file")
+                why = "\n".join([f"{how_it_died(process)}.", *_last_lines(log)])
+                raise failure(f"llama.cpp cannot run {model.name}", why=why, next=remedy)
             yield socket, process
         finally:
             process.kill()
@@ -70,7 +73,13 @@ def served(
 def how_it_died(process: subprocess.Popen[str]) -> str:
     """'' while it lives."""
     code = process.poll()
-    return "" if code is None else f"llama.cpp's process has ended with code {code}"
+    if code is None:
+        return ""
+    return (
+        f"llama.cpp's process was killed by signal {-code}"
+        if code < 0
+        else (f"llama.cpp's process has ended with code {code}")
+    )
 
 
 def _started(log: IO[bytes]) -> subprocess.Popen[str]:
@@ -82,14 +91,15 @@ def _started(log: IO[bytes]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
+        # threads that wait must sleep: on a machine that is busy, spinning ones take minutes for a second's work
         env={**without_secrets(os.environ), "PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "PASSIVE"},
     )
 
 
-def _last_lines(log: IO[bytes]) -> str:
+def _last_lines(log: IO[bytes]) -> list[str]:
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    return "\n".join(lines[-3:])
+    return lines[-3:]
 
 
 # --- the other process ------------------------------------------------------------------------------------------------
@@ -110,6 +120,7 @@ def _server(request: dict[str, Any]) -> Any:
 
     params = xllamacpp.CommonParams()
     params.model.path = request["model"]
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path=lora, scale=1.0)] if (lora := request["lora"]) else []
     params.n_ctx = request["context"]
     params.n_parallel = request["slots"]
     params.special = request["special"]

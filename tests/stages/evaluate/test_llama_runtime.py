@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from variantforge.errors import EvaluateError, Interrupted
-from variantforge.stages.evaluate import llama_runtime
+from variantforge.stages import llama_server
 from variantforge.stages.evaluate.llama_runtime import TOP, next_tokens
 from variantforge.step import Artifact
 
@@ -37,7 +37,7 @@ def test_a_token_outside_the_vocabulary_is_an_error_and_no_answer(gguf: Artifact
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(llama_runtime, "find_spec", lambda name: None)
+    monkeypatch.setattr(llama_server, "find_spec", lambda name: None)
     with pytest.raises(EvaluateError) as caught:
         next_tokens(tmp_path / "model.gguf", [[1]])
     assert "pip install 'variantforge[evaluate]'" in caught.value.next

@@ -1,28 +1,31 @@
 """What llama.cpp itself says of a GGUF file: the next tokens it expects after given contexts.
 
-llama.cpp runs in a process of its own (this file, run as a script), through the wheel ``xllamacpp``: a file that makes
-it abort fails one step and nothing else, its printing stays there, and its memory is given back. It listens on a
-socket inside a private temporary folder, not on a port.
+It runs in a process of its own (``llama_server``): a file that makes it abort fails one step and nothing else, its
+printing stays there, and its memory is given back.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from math import nan
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import EvaluateError, Interrupted
-from variantforge.redact import without_secrets
+from variantforge.stages.llama_server import how_it_died, served
+
+if TYPE_CHECKING:
+    import httpx2
 
 TOP = 10  # tokens compared at each position
 Expectation = dict[int, float]  # token id -> log-probability, of the TOP likeliest tokens
+
+# The token that comes out is forced to be a letter: the server leaves log-probabilities out for half a character.
+# They are those of the model, before any bias.
+_ONE_TOKEN = {"n_predict": 1, "n_probs": TOP, "temperature": 0.0, "logit_bias": [["a", 1e4]], "cache_prompt": True}
+_MARGIN = 8  # tokens of the window beyond the longest context
+_PATIENCE_S = 3600.0  # a long context of a large model on a small machine
+_REMEDY = "quantize this variant again; if it stays so, leave the format out of 'quantize'"
 
 
 def next_tokens(
@@ -39,116 +42,32 @@ def next_tokens(
     Contexts that continue one another should follow one another: the shared beginning is computed once.
     Raises EvaluateError when xllamacpp is missing, or llama.cpp cannot load or run the file.
     """
-    if find_spec("xllamacpp") is None:
-        raise EvaluateError(
-            "llama.cpp is not there to run the GGUF file",
-            why="The package xllamacpp is not installed, and without a run the file is not known to work.",
-            next="pip install 'variantforge[evaluate]' (or set runtime_positions: 0 to leave the run out)",
-        )
-    with tempfile.TemporaryFile("w+") as request, tempfile.TemporaryFile() as log:
-        json.dump({"model": str(model), "lora": str(lora or ""), "contexts": list(map(list, contexts))}, request)
-        request.seek(0)
-        with _started(request, log) as child:
-            answers = _collect(child, len(contexts), progress, stopping)
-        if child.returncode or len(answers) != len(contexts):
-            raise _failed(model, child.returncode, log)
-    return answers
+    import httpx2
 
-
-def _started(request: IO[str], log: IO[bytes]) -> subprocess.Popen[str]:
-    home = Path(__file__).parents[3]  # the folder that holds the package, wherever it was imported from
-    paths = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "variantforge.stages.evaluate.llama_runtime",
-        ],  # -P: no modules of the user's folder
-        stdin=request,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        # threads that wait must sleep: on a machine that is busy, spinning ones take minutes for a second's work
-        env={**without_secrets(os.environ), "PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "PASSIVE"},
-    )
-
-
-def _collect(
-    child: subprocess.Popen[str], total: int, progress: Callable[[int, int], None], stopping: Callable[[], bool]
-) -> list[Expectation]:
-    """One line of JSON per context; fewer when the other process ends before its time."""
-    assert child.stdout is not None
-    answers: list[Expectation] = []
-    try:
-        for line in child.stdout:
-            answers.append({int(token): logprob for token, logprob in json.loads(line)})
-            progress(len(answers), total)
+    longest = max(map(len, contexts))
+    found: list[Expectation] = []
+    with (
+        served(model, longest + _MARGIN, lora=lora, failure=EvaluateError, remedy=_REMEDY) as (socket, process),
+        httpx2.Client(
+            transport=httpx2.HTTPTransport(uds=socket), base_url="http://localhost", timeout=_PATIENCE_S
+        ) as client,
+    ):
+        for context in contexts:
+            try:
+                found.append(_expectation(client, context))
+            except (httpx2.TransportError, ValueError, LookupError) as error:
+                why = how_it_died(process) or f"{type(error).__name__}: {error}"
+                raise EvaluateError(f"llama.cpp cannot run {model.name}", why=why, next=_REMEDY) from error
+            progress(len(found), len(contexts))
             if stopping():
                 raise Interrupted("stopped while llama.cpp was measured", next="run the same command again")
-        child.wait()
-    finally:
-        if child.returncode is None:
-            child.kill()
-    return answers
+    return found
 
 
-def _failed(model: Path, code: int, log: IO[bytes]) -> EvaluateError:
-    log.seek(0)
-    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    how = f"It was killed by signal {-code}." if code < 0 else f"It ended with code {code}."
-    return EvaluateError(
-        f"llama.cpp cannot run {model.name}",
-        why="\n".join([how, *lines[-3:]]),
-        next="quantize this variant again; if it stays so, leave the format out of 'quantize'",
-    )
-
-
-# --- the other process ------------------------------------------------------------------------------------------
-
-# The token that comes out is forced to be a letter: the server leaves log-probabilities out for half a character.
-# They are those of the model, before any bias.
-_ONE_TOKEN = {"n_predict": 1, "n_probs": TOP, "temperature": 0.0, "logit_bias": [["a", 1e4]], "cache_prompt": True}
-
-
-def _serve() -> int:
-    """Reads one request from stdin; writes one line per context to stdout: ``[[token, log-probability], ...]``."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what C++ prints goes to the log
-    request = json.load(sys.stdin)
-    with tempfile.TemporaryDirectory(prefix="vf-") as folder:  # once bound, a socket needs no name: nobody looks for it
-        server = _server(request["model"], f"{folder}/llama.sock", max(map(len, request["contexts"])), request["lora"])
-    for context in request["contexts"]:
-        print(json.dumps(_expectation(server, context)), file=answers, flush=True)
-    return 0
-
-
-def _server(model: str, socket: str, longest: int, lora: str) -> Any:
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = model
-    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path=lora, scale=1.0)] if lora else []
-    params.n_ctx = longest + 8
-    params.n_parallel = 1
-    params.hostnames = [socket]  # a name in .sock is a file, not a port
-    params.verbosity = 1  # errors only
-    params.warmup = False
-    params.ui = False
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = len(os.sched_getaffinity(0))
-    return xllamacpp.Server(params)
-
-
-def _expectation(server: Any, context: list[int]) -> list[tuple[int, float]]:
-    answer = server.handle_completions({"prompt": context, **_ONE_TOKEN})
-    if "error" in answer:
-        raise RuntimeError(answer["error"].get("message", answer["error"]))
-    top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-    return [(one["id"], nan if one["logprob"] is None else one["logprob"]) for one in top]
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(_serve())
-    except Exception as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+def _expectation(client: httpx2.Client, context: Sequence[int]) -> Expectation:
+    """Raises ValueError with what the server says against a context."""
+    told: dict[str, Any] = client.post("/completion", json={"prompt": list(context), **_ONE_TOKEN}).json()
+    if "error" in told:
+        raise ValueError(told["error"].get("message", told["error"]))
+    top = told["completion_probabilities"][0]["top_logprobs"]
+    return {int(one["id"]): nan if one["logprob"] is None else float(one["logprob"]) for one in top}
