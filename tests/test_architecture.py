@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def room_of(module: str) -> str:
 
 def imports_of(path: Path, *, inside_functions: bool = True) -> Iterator[str]:
     """Names of all modules that a file imports when it runs (what only type checkers read is not among them)."""
-    for node in _executed(ast.parse(path.read_text()), inside_functions):
+    for node in _executed(_tree(path), inside_functions):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -74,16 +75,22 @@ def imports_of(path: Path, *, inside_functions: bool = True) -> Iterator[str]:
                 yield node.module
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _executed(node: ast.AST, inside_functions: bool) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not inside_functions:
             continue
-        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             continue
         yield child
         yield from _executed(child, inside_functions)
 
 
+@functools.cache
 def _is_module(package: str, name: str) -> bool:
     folder = SOURCE.parent / Path(*package.split("."))
     return (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
