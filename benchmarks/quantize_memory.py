@@ -1,8 +1,8 @@
 """How much memory each way of quantizing takes, beside the size of the model and of its largest file.
 
-    python -m benchmarks.quantize_memory [--layers 13] [--hidden 2048] [--steps nf4 gguf:Q4_K_M ...]
+    python -m benchmarks.quantize_memory [--layers 28] [--hidden 1024] [--steps nf4 gguf:Q4_K_M ...]
 
-A random Llama, saved in files of 200 MB, is quantized, each step in a process of its own. Told is the peak of what the
+A random Llama, saved in files of 100 MB, is quantized, each step in a process of its own. Told is the peak of what the
 processes of a step hold of their own (RssAnon); pages of files that are mapped are the system's to take back. What
 python and the libraries take in a step is told by a model of next to nothing, of the same kind; ``held_files`` is what
 a step held above that, in sizes of the model's largest file. Target: at most 2. Run from the repository's root.
@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.gguf_quantize import done, machine
 from tests.tiny import tokenizer_folder
@@ -30,43 +29,44 @@ from variantforge.step import Artifact
 
 RESULTS = Path(__file__).parent / "results" / "quantize_memory.json"
 SOURCE = "gguf:source"
-STEPS = (SOURCE, "gguf:Q8_0", "gguf:Q4_K_M", "gguf_lora:F16", "nf4", "int8", "fp8", "w4a16", "w8a8")
+STEPS = ("nf4", "int8", "fp8", "w8a8", "w4a16", SOURCE, "gguf:Q8_0", "gguf_lora:F16", "gguf:Q4_K_M")
 NEXT_TO_NOTHING = (1, 256)  # layers, hidden size
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=13)
-    parser.add_argument("--hidden", type=int, default=2048)
+    parser.add_argument("--layers", type=int, default=28)
+    parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--do", nargs=2, metavar=("STEP", "FOLDER"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.do:
         do_step(asked.do[0], Path(asked.do[1]), "measured")
         return 0
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     with tempfile.TemporaryDirectory() as small, tempfile.TemporaryDirectory() as large:
-        result = compared(Path(small), Path(large), asked)
-    title = f"{asked.layers} layers of {asked.hidden}"
-    steps = {**known.get(title, {}).get("steps", {}), **result["steps"]}
-    write_json(RESULTS, {**known, title: {**result, "steps": steps}})
-    print(json.dumps(result, indent=1))
+        compare(Path(small), Path(large), asked)
     return 0
 
 
-def compared(small: Path, large: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def compare(small: Path, large: Path, asked: argparse.Namespace) -> None:
+    """Writes the figures of each step as soon as they are known; those of steps that are not asked for stay."""
     prepare(small, *NEXT_TO_NOTHING)
     files = prepare(large, asked.layers, asked.hidden)
-    steps = {}
+    sizes = {"model_mb": round(sum(files) / 1e6, 1), "largest_file_mb": round(max(files) / 1e6, 1), "files": len(files)}
     for step in asked.steps:
         least, peak = (
             peak_mb([sys.executable, "-m", __spec__.name, "--do", step, str(root)]) for root in (small, large)
         )
         held = round((peak - least) / (max(files) / 1e6), 2)
-        steps[step] = {"libraries_mb": least, "peak_mb": peak, "held_files": held}
         print(f"{step:14}{peak:9.1f} MB, {held:5.2f} files above its libraries", flush=True)
-    sizes = {"model_mb": round(sum(files) / 1e6, 1), "largest_file_mb": round(max(files) / 1e6, 1), "files": len(files)}
-    return {"machine": machine(), **sizes, "steps": steps}
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        title = f"{asked.layers} layers of {asked.hidden}"
+        steps = {**known.get(title, {}).get("steps", {}), step: _figures(least, peak, held)}
+        write_json(RESULTS, {**known, title: {"machine": machine(), **sizes, "steps": steps}})
+
+
+def _figures(least: float, peak: float, held: float) -> dict[str, float]:
+    return {"libraries_mb": least, "peak_mb": peak, "held_files": held}
 
 
 def prepare(root: Path, layers: int, hidden: int) -> list[int]:
@@ -92,7 +92,7 @@ tokenizer = AutoTokenizer.from_pretrained(sys.argv[4])
 config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=3 * hidden,
     num_hidden_layers=layers, num_attention_heads=8, num_key_value_heads=4, tie_word_embeddings=True)
 model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-model.save_pretrained(root + "/merged/model", max_shard_size="200MB")
+model.save_pretrained(root + "/merged/model", max_shard_size="101MB")
 tokenizer.save_pretrained(root + "/merged/model")
 pairs = {}
 for layer in range(layers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,8 @@ import pytest
 from tests.cli.conftest import Vf
 from tests.cli.toys import Toy
 from variantforge.errors import DataError, IntegrityError, Interrupted, OutOfSpace, VariantforgeError
+from variantforge.run.schedule import Schedule
+from variantforge.step import Step
 from variantforge.store.artifacts import Store
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
@@ -58,6 +60,22 @@ def test_a_failure_stops_its_dependents_and_ends_in_a_command(vf: Vf, toys: dict
 def test_the_error_s_own_advice_is_kept(vf: Vf, toys: dict[str, Toy]) -> None:
     toys["data"].failures["data law mix"] = DataError("rows.jsonl:3 is not JSON", next="correct line 3")
     assert vf("apply").err.endswith("next: correct line 3\n")
+
+
+def test_how_many_steps_are_at_work_at_once_is_the_user_s_to_say(
+    vf: Vf, toys: dict[str, Toy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = set()
+
+    class Watched(Schedule):
+        def admits(self, step: Step, at_work: Collection[str]) -> bool:
+            most.add(self.most)
+            return super().admits(step, at_work)
+
+    monkeypatch.setattr("variantforge.run.runner.Schedule", Watched)
+    assert vf("apply", "--parallel", "3").code == 0
+    assert most == {3}
+    assert vf("apply", "--parallel", "0").code == 2
 
 
 @pytest.mark.parametrize(

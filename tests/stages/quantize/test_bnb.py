@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.stages.quantize.conftest import artifact, quantize
-from variantforge.errors import QuantizeError, WrongQuantizationConfig
+from variantforge.errors import OutOfSpace, QuantizeError, WrongQuantizationConfig
 from variantforge.hashing import file_digest
 from variantforge.stages.quantize.bnb import BitsAndBytes, Int8, Nf4, kept_on_disk
 from variantforge.step import Artifact
@@ -134,6 +134,12 @@ def test_no_weight_of_the_model_is_held_each_is_mapped_from_a_file(
     assert held == []
     assert len(list(model.parameters())) > 14
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named(tiny_qwen3: Path, tmp_path: Path) -> None:
+    (tmp_path / "weight").symlink_to("/dev/full")
+    with pytest.raises(OutOfSpace), kept_on_disk(tmp_path):
+        Nf4()._quantized(tiny_qwen3)
 
 
 def mapped_files() -> list[range]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from variantforge.errors import QuantizeError
+from variantforge.errors import QuantizeError, VariantforgeError
 from variantforge.fsops import telling_disk_errors
 from variantforge.stages.base.safetensors_header import TensorInfo
 from variantforge.stages.models import load_model, quiet
@@ -112,17 +112,25 @@ class Int8(BitsAndBytes):
 
 @contextmanager
 def kept_on_disk(folder: Path) -> Iterator[None]:
-    """Inside, transformers keeps what bitsandbytes makes of a weight in ``folder``, in files without a name."""
+    """Inside, transformers keeps what bitsandbytes makes of a weight in ``folder``, in files without a name.
+
+    Raises OutOfSpace when they do not fit there.
+    """
     from transformers.integrations.bitsandbytes import Bnb4bitQuantize, Bnb8bitQuantize
 
     before = {operation: operation.convert for operation in (Bnb4bitQuantize, Bnb8bitQuantize)}
+    refused: list[VariantforgeError] = []  # by the disk; transformers gathers errors and raises one of its own
 
     def convert(self: Any, *args: Any, **named: Any) -> Any:
         made = before[type(self)](self, *args, **named)
-        for weight in made.values():
-            weight.data = _mapped(weight.data, folder / "weight")
-            if hasattr(weight, "CB"):  # what int8 calls them, too
-                weight.CB = weight.data
+        try:
+            for weight in made.values():
+                weight.data = _mapped(weight.data, folder / "weight")
+                if hasattr(weight, "CB"):  # what int8 calls them, too
+                    weight.CB = weight.data
+        except VariantforgeError as error:
+            refused.append(error)
+            raise
         _give_back_what_is_free()
         return made
 
@@ -130,6 +138,10 @@ def kept_on_disk(folder: Path) -> Iterator[None]:
         for operation in before:
             operation.convert = convert
         yield
+    except QuantizeError:
+        if refused:
+            raise refused[0] from None
+        raise
     finally:
         for operation, original in before.items():
             operation.convert = original
