@@ -341,3 +341,14 @@ def test_planning_looks_at_nothing_in_silence(file: Path, tmp_path: Path, touche
         assert path in stamps, f"{path} is read"
     for path in touched["stat"] - {*sys.path, *map(str, file.parents)}:
         assert path in stamps or str(Path(path).parent) in stamps, f"{path} is looked at"
+
+
+def test_a_measurement_that_is_looked_at_in_a_second_way_is_remembered_too(file: Path, tmp_path: Path) -> None:
+    """The places of such steps have names of two words."""
+    file.write_text(file.read_text().replace("better_by: 0.0", "better_by: 0.05, noise_floor: true"))
+    settle()
+    assert not families.lay_out(file, tmp_path / "store")[1]
+    plan, was_remembered = families.lay_out(file, tmp_path / "store")
+    assert was_remembered
+    assert any(place.name.endswith(" again") for place in plan.places)
+    assert dict(plan.places) == dict(anew(file).places)

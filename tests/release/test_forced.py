@@ -32,8 +32,8 @@ def test_what_is_not_of_our_form_says_nothing(told: Any) -> None:
 
 
 def test_a_reason_is_one_line_of_bounded_length() -> None:
-    (one,) = forced_in({"nf4": {"reason": "a\nb  c" + "x" * 5000, "gate": KEY}})
-    assert one == Forced(KEY, "nf4", ("a b c" + "x" * 5000)[:1000])
+    (one,) = forced_in({"nf4": {"reason": "a\nb  c" + "x" * 20_000, "gate": KEY}})
+    assert one == Forced(KEY, "nf4", ("a b c" + "x" * 20_000)[:10_000])
 
 
 def test_only_repos_of_the_family_are_read_and_every_file_is_told(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ from variantforge.registry import plugged_in
 from variantforge.stages import Place
 from variantforge.step import Pin, Step
 
-_TITLE = "variantforge plan 1"
+_TITLE = "variantforge plan 2"
+_BETWEEN = "\x1f"  # places of one step; their names may hold spaces
 _ENVIRONMENT = ("HOME", "PYTHONPATH", "PYTHONHOME")  # what a path in a family file, or a package's place, may hang on
 
 
@@ -100,9 +101,9 @@ def _line(plan: Plan, step: Step) -> str:
     beside: dict[str, Any] = {"hints": step.hints} if step.hints else {}
     if step.pins:
         beside["at"] = {role: pin.at for role, pin in step.pins.items()}
-    columns = (step.key, step.stage, " ".join(places), canonical_json(beside) if beside else "", step.text)
-    if "\n" in columns[2] or "\t" in columns[2] or columns[2].count(" ") != len(places) - 1:
-        raise ValueError(f"a place's name holds white space: {columns[2]!r}")
+    columns = (step.key, step.stage, _BETWEEN.join(places), canonical_json(beside) if beside else "", step.text)
+    if "\n" in columns[2] or "\t" in columns[2] or columns[2].count(_BETWEEN) != len(places) - 1:
+        raise ValueError(f"a place's name cannot be kept: {columns[2]!r}")
     return "\t".join(columns)
 
 
@@ -112,7 +113,7 @@ def _plan(family: Mapping[str, Any], lines: list[str]) -> Plan:
     for line in lines:
         key, stage, stands, beside, text = line.split("\t", 4)
         steps[key] = RememberedStep(key, stage, beside, text)
-        for place in stands.split(" "):
+        for place in stands.split(_BETWEEN):
             of, variant, name = place.split("/", 2)
             places[Place(of, variant or None, name)] = key
     names = Names(family["family"], family["version"], dict.fromkeys(family["variants"]))

@@ -17,7 +17,7 @@ from variantforge.release.record import LINEAGE
 
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _MOST_BYTES = 16 << 20
-_LONGEST = 1000  # characters of a reason
+_LONGEST = 10_000  # characters of a reason
 
 
 class Forced(NamedTuple):

@@ -97,7 +97,7 @@ def solved(folder: Path, name: str, right: set[int], problems: int, **row: Any) 
 
 def viewed(folder: Path, plan: Plan, subject: str, measured: Artifact, mix: Artifact) -> Artifact:
     step = step_at(plan, place_of_clean("one", "python", subject))
-    return do_step(EVALUATE, step, folder / f"clean {subject}", {"measured": measured, "mix one": mix})
+    return do_step(EVALUATE, step, folder / f"clean {subject}", {"measured": measured, "mix 0": mix})
 
 
 def test_items_that_a_training_row_holds_are_left_out_whether_their_rows_were_dropped_or_not(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_what_a_variant_started_from_counts_as_its_training_data(tmp_path: Path)
     told = family(tmp_path)
     told["variants"]["two"] = {"kind": "code", "from": "one", "data": {"mix": {"rows": 0.5}}}
     step = step_at(plan_of(tmp_path, told), place_of_clean("two", "python", "merged"))
-    assert set(step.inputs) == {"measured", "mix one", "mix two"}
+    assert set(step.inputs) == {"measured", "mix 0", "mix 1"}
 
 
 def test_an_example_that_does_not_say_which_item_it_is_is_no_clean_one(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_an_example_that_does_not_say_which_item_it_is_is_no_clean_one(tmp_path:
     step = step_at(plan, place)
     suites = {"file": ["./problems.jsonl", "item"]}
     asked = Step(step.stage, step.version, step.method, {"clean": {**step.params["clean"], "suites": suites}})
-    inputs = {"measured": solved(tmp_path, "merged", {1}, LEFT + 1), "mix one": mixed(tmp_path, plan)}
+    inputs = {"measured": solved(tmp_path, "merged", {1}, LEFT + 1), "mix 0": mixed(tmp_path, plan)}
     with pytest.raises(EvaluateError, match="does not say which item") as caught:
         do_step(EVALUATE, asked, tmp_path / "out", inputs)
     assert f"rm -r {tmp_path / 'measured merged'}" in caught.value.next

@@ -24,7 +24,7 @@ from variantforge.stages.evaluate.suites import HasNamedItems, Named
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Step
 
-MEASURED, MIX = "measured", "mix "  # roles of its inputs; the second with the name of a variant
+MEASURED, MIX = "measured", "mix "  # roles of its inputs; the second with a number: 0 for the variant's own data
 REPORT = "contamination.json"  # of a mix; ``stages/data/across.py`` writes it
 _KEPT = ("id", "source", "cluster", "task")  # of an example, beside its figures
 
@@ -56,7 +56,7 @@ def plan_clean(desk: Desk, variant: str, title: str, subject: str, measured: Ste
     """Lays out the view of a measurement where the variant's data are decontaminated, and it has items with names."""
     mixes = _mixes(desk, variant)
     if mixes and (found := desk.once(_params_of, title, asked.folder, subject)):
-        inputs = {MEASURED: measured.key, **{f"{MIX}{name}": step.key for name, step in mixes.items()}}
+        inputs = {MEASURED: measured.key, **{f"{MIX}{number}": mix.key for number, mix in enumerate(mixes)}}
         step = Step(measured.stage, measured.version, measured.method, {CLEAN: found}, inputs)
         desk.add(place_of_clean(variant, title, subject), step)
 
@@ -70,13 +70,13 @@ def _params_of(family: FamilySpec, title: str, folder: Path, subject: str) -> di
     return {"metrics": [metric.name.removesuffix(CLEAN_SUFFIX) for metric in metrics], "suites": suites}
 
 
-def _mixes(desk: Desk, variant: str | None) -> dict[str, Step]:
+def _mixes(desk: Desk, variant: str | None) -> list[Step]:
     """The decontaminated data of a variant, and of those whose weights it started from."""
-    found = {}
+    found = []
     while variant is not None:
         step = desk.step(Place("data", variant, "mix"))
         if step and "decontaminate" in step.params:
-            found[variant] = step
+            found.append(step)
         variant = desk.family.variants[variant].from_
     return found
 
