@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -62,10 +63,13 @@ def _limit(folder: Path, size_bytes: int) -> None:
 
 
 def _remove(folder: Path) -> None:
-    for _ in range(100):  # until the last of its processes is gone
+    for _ in range(300):  # until the last of its processes is gone
         with suppress(OSError):
             folder.rmdir()
             return
+        with suppress(OSError):
+            for process in (folder / "cgroup.procs").read_text().split():
+                os.kill(int(process), signal.SIGKILL)
         time.sleep(0.1)
 
 
