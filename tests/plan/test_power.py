@@ -213,3 +213,21 @@ def test_numpy_is_not_loaded_for_it(tmp_path: Path) -> None:
         "assert not {'numpy', 'torch'} & set(sys.modules), 'loaded'\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_gate_that_has_nothing_to_be_compared_with_says_that_it_passes(tmp_path: Path) -> None:
+    (one,) = seen(tmp_path, {**PASS, "vs": "previous"})
+    assert one.first
+    assert list(sentences(one)) == ["no earlier release is known: it passes as the first"]
+    (tmp_path / "published" / "evaluations" / "0.0.9").mkdir(parents=True)
+    (known,) = seen(tmp_path, {**PASS, "vs": "previous"})
+    assert not known.first
+
+
+def test_without_items_that_are_trained_on_there_are_as_many_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SPEC, "data_policy", {"decontaminate": {}})
+    plain, clean = seen(tmp_path, PASS, {**PASS, "metric": "python.pass@1_clean"})
+    assert (plain.n, plain.at_most, clean.n, clean.at_most) == (100, False, 100, True)
+    assert clean.sees == plain.sees

@@ -25,6 +25,7 @@ from variantforge.stages.evaluate.again import AGAIN
 from variantforge.stages.evaluate.evaluation import metric_of, split_metric
 from variantforge.stages.evaluate.metric import CLEAN, CLEAN_SUFFIX, EXAMPLES_FILE, Metric, read_examples
 from variantforge.stages.evaluate.sized import HasSize
+from variantforge.stages.gate.demands import PREVIOUS
 from variantforge.stages.gate.power import POWER, paired_error, share_error, sight
 from variantforge.step import Artifact, Step
 
@@ -35,7 +36,8 @@ _SMALL = 0.5  # a suite is too small where a file as good as the other passes le
 class Outlook:
     """What one demand can see; ``files``: labels of the gates that make it. ``known`` says where the figures come from:
     ``measured`` or ``assumed``; without them, ``n`` (None: not known either) is all that can be said. ``small``: the
-    suite is too small for the margin, ``needs``: as many items would do."""
+    suite is too small for the margin, ``needs``: as many items would do. ``first``: nothing was released before, so
+    it passes."""
 
     metric: str
     vs: str | None
@@ -49,6 +51,7 @@ class Outlook:
     equal_passes: float | None = None
     needs: int | None = None
     small: bool = False
+    first: bool = False
     files: tuple[str, ...] = ()
 
     @property
@@ -112,8 +115,11 @@ class _Looked:
     def outlook(self) -> Outlook:
         figure, vs, bound = float(self.demand[self.bound]), self.demand.get("vs"), self.bound
         n, at_most = self._items()
+        at_most = at_most or CLEAN in self.demand
         wanted = f"{bound.replace('_', ' ')} {figure:g}"
         told = Outlook(self.demand["metric"], vs, wanted, figure, n, at_most, "unknown")
+        if vs == PREVIOUS and not self.step.params.get(PREVIOUS):
+            return Outlook(**{**vars(told), "first": True})
         error = self._error(n, vs, figure)
         if n is None or error is None:
             return told
@@ -140,7 +146,7 @@ class _Looked:
         """How many items the evaluation has, and whether they may be fewer."""
         if measured := self._measured("subject"):
             counted = measured.facts["metrics"].get(self.metric, {}).get("n", measured.facts["examples"])
-            return int(counted), bool(self.demand.get(CLEAN))
+            return int(counted), False
         evaluator = EVALUATORS.load(self.measuring.method)()
         if isinstance(evaluator, HasSize):
             own = {name: value for name, value in self.measuring.params.items() if name != AGAIN}
@@ -221,6 +227,9 @@ def _round(value: float) -> float:
 def sentences(one: Outlook) -> Iterator[str]:
     """An outlook in words; the last of them where the suite is too small."""
     count = "an unknown number of items" if one.n is None else f"{'at most ' * one.at_most}{one.n:,} items"
+    if one.first:
+        yield "no earlier release is known: it passes as the first"
+        return
     if one.sees is None:
         yield f"{count}; what it can see is known once it was measured"
         return
