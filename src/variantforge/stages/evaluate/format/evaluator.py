@@ -91,10 +91,9 @@ class Format:
     def size(self, step: Step, metric: str) -> tuple[int, bool]:
         """Fewer where the chat template takes no tools, which is known once there is one."""
         params, pin = _params(step)
-        counts = {"json_valid": _wants_json, "tool_call": lambda item: "tool" in item.more}.get(
-            metric, lambda item: True
-        )
-        counted = [bool(item.more.get("tools")) for item in _items(params, pin) if counts(item)]
+        of = {"json_valid": _wants_json, "tool_call": _wants_a_call}
+        items = [item for item in _items(params, pin) if metric not in of or of[metric](item)]
+        counted = [bool(item.more.get("tools")) for item in items]
         without = len(counted) - sum(counted)
         return (without if params.tools == "never" else len(counted)), params.tools == "auto" and any(counted)
 
@@ -118,6 +117,10 @@ def _params(step: Step) -> tuple[FormatParams, Pin | None]:
 
 def _wants_json(item: Item) -> bool:
     return "schema" in item.more or bool(item.more.get("json"))
+
+
+def _wants_a_call(item: Item) -> bool:
+    return "tool" in item.more
 
 
 def why_wrong(item: Item) -> str:
@@ -191,7 +194,7 @@ def row(item: Item, answer: Answer, params: FormatParams, control: Sequence[str]
         plain = said if not message.get("tool_calls") else answer.text
         found["json_valid"] = checks.why_not_json(plain, more.get("schema"), fenced=params.fenced)
         counted["json_items"] = 1
-    if "tool" in more:
+    if _wants_a_call(item):
         wanted = {"tool": more["tool"], "arguments": more.get("arguments", {})}
         found["tool_call"] = checks.why_wrong_call(message, wanted, more["tools"])
         counted["tool_items"] = 1
