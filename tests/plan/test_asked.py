@@ -84,6 +84,10 @@ def test_answers_that_are_kept_are_not_asked_for(tmp_path: Path) -> None:
         read(tmp_path, more, PROMPTS, TOLD)
         assert len(server.asked) - before == one.to_ask
         assert told(tmp_path, more).how_many == "5 answers to 5 prompts, all of them kept"
+        (answers,) = (tmp_path / "cache").rglob("teacher-answers/*.jsonl")
+        with open(answers, "r+b") as file:
+            file.truncate(asked.READ_AT_MOST + 1)
+        assert "those kept are too many to be looked up now" in told(tmp_path, more).how_many
 
 
 def test_who_answers_is_named(tmp_path: Path) -> None:

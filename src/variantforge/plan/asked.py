@@ -58,7 +58,7 @@ def _exactly(step: Step, prompts: Artifact, store: Found) -> Asking:
         return asking_of(step, None, why=error.what)
     files = answer_files(store.root / "scratch" / step.key, identity)
     if sum(file.stat().st_size for file in files if file.is_file()) > READ_AT_MOST:
-        return asking_of(step, len(asked), why="how many answers are kept is counted later: they are many")
+        return asking_of(step, len(asked), exact=False, why="those kept are too many to be looked up now")
     kept = Kept(files)
     there = sum(kept.get(one.key) is not None for prompt in asked for one in questions(prompt, section, identity))
     return asking_of(step, len(asked), kept=there)
