@@ -113,7 +113,7 @@ def check(
     """
     out: Output = ctx.obj
     if variant and file == DEFAULT_FILE and Path(variant).suffix in (".yaml", ".yml"):
-        variant, file = None, Path(variant)
+        file, variant = Path(variant), None
     opened = open_family(file, store, out)
     names = [variant] if variant else list(opened.plan.family.variants)
     checked = {
