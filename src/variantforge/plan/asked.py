@@ -22,7 +22,7 @@ from variantforge.stages.data.teacher.questions import questions, read_prompts
 from variantforge.stages.rows import HELDOUT, TRAIN
 from variantforge.step import Artifact, Step
 
-READ_AT_MOST = 32 << 20  # bytes of prompts, and of answers: a second
+READ_AT_MOST = 10 << 20  # bytes of prompts, and of answers: a second
 _COUNTED = (".jsonl", ".json", ".csv")
 _LATER = "known once they are read"
 
