@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from importlib.metadata import files as package_files
 from pathlib import Path
@@ -24,10 +25,12 @@ def tokenizer_folder() -> Path:
 
         gguf = smollm2_gguf()
         tokenizer = tokenizer_from_gguf(gguf, read_gguf_header(gguf))
-        building = folder.with_suffix(".building")
+        building = folder.with_name(f"{folder.name}.{os.getpid()}")
         tokenizer.save_pretrained(building)
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
+        try:
+            building.rename(folder)
+        except OSError:  # another test process was first
+            shutil.rmtree(building)
     return folder
 
 
