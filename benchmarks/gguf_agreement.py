@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,17 @@ def main() -> int:
     found: dict[str, Any] = json.loads(RESULTS.read_text())["models"] if RESULTS.exists() else {}
     for name in asked.models:
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = {**found.get(name, {}), **compared(program, name, Path(folder), asked.types)}
-            write_json(RESULTS, {"machine": machine(), "models": found})
+            for type, one in compared(program, name, Path(folder), asked.types):
+                found[name] = {**found.get(name, {}), type: one}
+                write_json(RESULTS, {"machine": machine(), "models": found})
     same = [one["same_bytes"] for table in found.values() for one in table.values()]
     print(f"{sum(same)} of {len(same)} files have the same bytes")
     return 0 if all(same) else 1
 
 
-def compared(program: Path, name: str, root: Path, types: Iterable[str]) -> dict[str, Any]:
+def compared(program: Path, name: str, root: Path, types: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each type and what came of it."""
     source, imatrix = prepared(name, root)
-    table = {}
     print(f"{name}\n{'':12}{'imatrix':>9}{'bits':>8}{'MB':>8}  same bytes")
     for type in types:
         guided = bool(FILE_TYPES[type].imatrix)
@@ -74,16 +75,16 @@ def compared(program: Path, name: str, root: Path, types: Iterable[str]) -> dict
         weighed = ["--imatrix", imatrix.name] if guided else []
         subprocess.run([program, *weighed, source, theirs, type], cwd=root, check=True, capture_output=True)
         made = GgufFile.open(ours)
-        table[type] = {
+        one = {
             "imatrix": guided,
             "bits_per_weight": round(made.bits_per_weight, 3),
             "size_bytes": ours.stat().st_size,
             "same_bytes": file_digest(ours) == file_digest(theirs),
         }
-        told = "yes" if table[type]["same_bytes"] else "NO"
+        told = "yes" if one["same_bytes"] else "NO"
         size = f"{made.bits_per_weight:8.2f}{ours.stat().st_size / 1e6:8.2f}"
         print(f"{type:12}{'yes' if guided else '':>9}{size}  {told}", flush=True)
-    return table
+        yield type, one
 
 
 def prepared(name: str, root: Path) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
-"""The memory of a quantize step at its peak, from the headers of the model that it reads: no step holds the model.
+"""The memory of a quantize step at its peak, from the headers of the model that it reads. No step holds the model.
 
-What each way of quantizing holds beside its process was measured on a model of eight files, 1.5 GB
-(``benchmarks/results/quantize_memory.json``).
+What each way of quantizing holds beside its process was measured (``benchmarks/results/quantize_memory.json``; a test
+holds the bounds below to it). llama.cpp's programs hold a tensor as float32 and once more as what it becomes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,7 @@ from variantforge.plan.plan import Plan
 from variantforge.stages.base.look import read_inventory
 from variantforge.step import Step
 
-_PROCESS = 500_000_000  # a fork with torch and transformers, and what it allocates on its own
-
-
-class Held(NamedTuple):
-    """What is held at the peak, beside the process: sizes of the model's largest file, of its largest tensor (as
-    float32), and of the whole model."""
-
-    files: float = 0.0
-    tensors: float = 0.0
-    models: float = 0.0
+_PROCESS = 500_000_000  # python with torch and transformers, and what they allocate for themselves
 
 
 class Sizes(NamedTuple):
@@ -36,14 +27,27 @@ class Sizes(NamedTuple):
     model: int
 
 
-_HELD = {
+class Held(NamedTuple):
+    """What a step holds at its peak beside the process, in sizes of the model's largest file, of its largest tensor (as
+    float32), and of the whole model. Bounds from above."""
+
+    files: float = 0.0
+    tensors: float = 0.0
+    models: float = 0.0
+
+    def peak_bytes(self, sizes: Sizes) -> int:
+        return _PROCESS + round(self.files * sizes.file + self.tensors * sizes.tensor + self.models * sizes.model)
+
+
+# By method, and by method and type where a type is made otherwise.
+HELD = {
+    "gguf": Held(tensors=1.5),
     "gguf:source": Held(tensors=2.0),
-    "gguf": Held(),
-    "nf4": Held(models=1.0),
-    "int8": Held(models=1.5),
-    "fp8": Held(files=2.0, tensors=4.0),
-    "w4a16": Held(files=2.0, tensors=4.0),
-    "w8a8": Held(files=2.0, tensors=4.0),
+    "nf4": Held(tensors=2.0, models=0.02),  # a byte for each block of 64 weights stays: 1/128 of the model
+    "int8": Held(tensors=2.0, models=0.02),
+    "fp8": Held(files=1.0, tensors=3.0),
+    "w4a16": Held(files=1.0, tensors=3.0),
+    "w8a8": Held(files=1.0, tensors=3.0),
 }
 # They run the model over text, on all cores or on an accelerator: nothing is to be at work beside them.
 _ALONE = frozenset({"imatrix"})
@@ -59,14 +63,14 @@ def peak_bytes(plan: Plan, step: Step, store: Found) -> int | None:
         sizes = _sizes(str(artifact.path / "model"))
     except (VariantforgeError, OSError):
         return None
-    return _PROCESS + round(held.files * sizes.file + held.tensors * sizes.tensor + held.models * sizes.model)
+    return held.peak_bytes(sizes)
 
 
 def _held(step: Step) -> Held | None:
     type = str(step.params.get("type", ""))
     if step.stage != "quantize" or type in _ALONE:
         return None
-    return _HELD.get(f"{step.method}:{type}") or _HELD.get(step.method)
+    return HELD.get(f"{step.method}:{type}") or HELD.get(step.method)
 
 
 @lru_cache(maxsize=256)

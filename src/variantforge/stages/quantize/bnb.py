@@ -10,7 +10,6 @@ mapped from there, and saving writes what is mapped.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,13 @@ from variantforge.errors import QuantizeError, VariantforgeError
 from variantforge.fsops import telling_disk_errors
 from variantforge.stages.base.safetensors_header import TensorInfo
 from variantforge.stages.models import load_model, quiet
-from variantforge.stages.quantize.folder import copy_tokenizer, folder_facts, probe_logits, refuse_quantized
+from variantforge.stages.quantize.folder import (
+    copy_tokenizer,
+    folder_facts,
+    give_back_what_is_free,
+    probe_logits,
+    refuse_quantized,
+)
 from variantforge.stages.quantize.machine import Answer, Machine, rests_on
 from variantforge.stages.stage import Desk
 from variantforge.step import StepContext
@@ -131,7 +136,7 @@ def kept_on_disk(folder: Path) -> Iterator[None]:
         except VariantforgeError as error:
             refused.append(error)
             raise
-        _give_back_what_is_free()
+        give_back_what_is_free()
         return made
 
     try:
@@ -156,13 +161,6 @@ def _mapped(tensor: torch.Tensor, path: Path) -> torch.Tensor:
     mapped = torch.from_file(str(path), shared=False, size=tensor.numel(), dtype=tensor.dtype).view(tensor.shape)
     path.unlink()  # it lasts for as long as it is mapped
     return mapped
-
-
-def _give_back_what_is_free() -> None:
-    """The C library keeps freed memory in pieces: over all tensors, half of the model."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
-    if trim is not None:
-        trim(0)
 
 
 def _not_packed(model: torch.nn.Module) -> torch.nn.Module:

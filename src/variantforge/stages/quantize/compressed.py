@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from variantforge.errors import Interrupted
 from variantforge.fsops import copy_file, make_folder, write_json
 from variantforge.stages.base.safetensors_header import TensorInfo
-from variantforge.stages.quantize.folder import SETTINGS, copy_tokenizer, folder_facts, refuse_quantized
+from variantforge.stages.quantize.folder import (
+    SETTINGS,
+    copy_tokenizer,
+    folder_facts,
+    give_back_what_is_free,
+    refuse_quantized,
+)
 from variantforge.stages.quantize.machine import Answer, Machine, rests_on
 from variantforge.stages.quantize.schemes import Layers, Scheme, layers_of, require_places
 from variantforge.stages.stage import Desk
@@ -105,6 +111,7 @@ def _write_weights(
         placed |= {name: (path.name, tensor.nbytes) for name, tensor in written.items()}
         written.clear()
         _read_back(path, target / path.name, layers, scheme)
+        give_back_what_is_free()
         context.progress(done + 1, len(files), "file")
     return placed
 
