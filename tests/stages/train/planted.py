@@ -138,11 +138,13 @@ def tell_accelerate() -> None:
         told: dict[str, Any] = {name: getattr(state, name) for name in names}
         told |= {"distributed_type": state.distributed_type.value, "backend": state.backend}
         told |= {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT")}
-        names = ("fsdp_version", "reshard_after_forward", "activation_checkpointing", "min_num_params")
-        told |= {name: getattr(state.fsdp_plugin, name) for name in names}
-        told["cpu_offload"] = type(state.fsdp_plugin.cpu_offload).__name__
-        policy = state.fsdp_plugin.auto_wrap_policy
-        told["auto_wrap_policy"] = getattr(policy, "func", policy).__name__
+        if fsdp := state.fsdp_plugin if self.is_fsdp_enabled else None:
+            names = ("fsdp_version", "reshard_after_forward", "activation_checkpointing", "min_num_params")
+            told |= {name: getattr(fsdp, name) for name in names}
+            told["cpu_offload"] = type(fsdp.cpu_offload).__name__
+            told["auto_wrap_policy"] = getattr(fsdp.auto_wrap_policy, "func", fsdp.auto_wrap_policy).__name__
+        if self.is_deepspeed_enabled:
+            told["deepspeed"] = state.deepspeed_plugin.deepspeed_config
         sys.stdout.write(TOLD + json.dumps(told) + "\n")
         raise TrainError("told")
 

@@ -17,6 +17,7 @@ from variantforge.errors import Interrupted, NothingRewarded, RewardFailed, Trai
 from variantforge.hashing import file_digest, tree_digest
 from variantforge.spec.family import TrainSpec
 from variantforge.stages.rows import make_row
+from variantforge.stages.train.generating import _cut
 from variantforge.stages.train.grpo import _wrong_arguments, asked
 from variantforge.step import Artifact, Pin, Step
 
@@ -182,6 +183,18 @@ def test_a_stopped_run_goes_on_with_the_same_bytes(lab: Graded, args: dict[str, 
     assert adapter_bytes(ended) == adapter_bytes(whole)
     assert samples(ended) == samples(whole)
     assert ended.facts == whole.facts
+
+
+def test_answers_being_learned_from_are_the_same_in_smaller_micro_batches() -> None:
+    import torch
+
+    batches = [{"ids": torch.arange(8).view(4, 2) + 10 * n, "count": torch.tensor(5), "none": None} for n in range(2)]
+    cut = _cut(batches, 4)
+    assert [piece["ids"].shape for piece in cut] == [(2, 2)] * 4
+    assert torch.equal(torch.cat([piece["ids"] for piece in cut]), torch.cat([batch["ids"] for batch in batches]))
+    assert [int(piece["count"]) for piece in cut] == [5] * 4
+    same = _cut(batches, 2)
+    assert all(torch.equal(one["ids"], other["ids"]) for one, other in zip(same, batches, strict=True))
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------

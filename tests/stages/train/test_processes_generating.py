@@ -23,6 +23,8 @@ from tests.stages.train.test_processes import (
     LOSSES,
     MICRO,
     STEPS,
+    TENSORS,
+    adapters_apart,
     assert_same,
     plant,
     shares,
@@ -31,10 +33,11 @@ from tests.stages.train.test_processes import (
 from variantforge.errors import Interrupted
 from variantforge.stages.rows import make_row
 from variantforge.stages.train.generating import Generating
-from variantforge.step import Step
+from variantforge.step import Artifact, Step
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
 ]
 
@@ -50,34 +53,43 @@ def school(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> School
     return School(root, tiny_llama, opinionated(root / "opinionated"))
 
 
-def lesson(school: School, params: dict[str, Any] | None = None, **args: Any) -> Step:
-    return school.lesson(params, bf16=False, **args)
+@pytest.fixture(scope="module")
+def by_one(school: School) -> Artifact:
+    return school.taught(by_rows(school), "one")
 
 
-@pytest.mark.parametrize(("name", "hints"), [("ddp", {}), ("fsdp2", FSDP)])
-def test_two_processes_come_as_near_to_the_teacher_as_one(school: School, name: str, hints: dict[str, Any]) -> None:
-    step = lesson(school, ROWS, max_completion_length=64, num_train_epochs=1)
-    one, two = school.taught(step, "one"), school.taught(shares(step, **hints), name)
+def by_rows(school: School) -> Step:
+    return school.lesson(ROWS, bf16=False, max_completion_length=64, num_train_epochs=1)
+
+
+def assert_as_near(two: Artifact, one: Artifact) -> None:
     assert_same(two, one, losses_within=DIVERGENCES)
-    told, alone = two.facts["objective"], one.facts["objective"]
-    assert told["kl"] == pytest.approx(alone["kl"], rel=DIVERGENCES)
-    assert told["kl"]["last"] < 0.9 * told["kl"]["first"]
+    told, alone = two.facts["objective"]["kl"], one.facts["objective"]["kl"]
+    assert told == pytest.approx(alone, rel=DIVERGENCES)
+    assert told["last"] < 0.9 * told["first"]
 
 
-@pytest.mark.parametrize(("name", "hints"), [("ddp", {}), ("fsdp2", FSDP)])
-def test_two_students_answers_are_learned_from_and_a_stopped_run_goes_on(
-    school: School, name: str, hints: dict[str, Any]
+def test_two_processes_come_as_near_to_the_teacher_as_one_also_when_they_are_stopped(
+    school: School, by_one: Artifact
 ) -> None:
-    step = shares(lesson(school, {"adapter": {"dropout": 0.1}}, num_train_epochs=1), **hints)
-    whole = school.taught(step, f"{name}-whole")
-    told = whole.facts["objective"]
+    with pytest.raises(Interrupted, match="training stopped at step 3 of 5"):
+        school.taught(shares(by_rows(school)), "ddp", **stop_after(school, 2))
+    two = school.taught(shares(by_rows(school)), "ddp")
+    assert "going on from checkpoint-3" in school.notes
+    assert_as_near(two, by_one)
+
+
+def test_a_student_in_shards_comes_as_near_to_the_teacher(school: School, by_one: Artifact) -> None:
+    assert_as_near(school.taught(shares(by_rows(school), **FSDP), "fsdp2"), by_one)
+
+
+def test_a_student_in_shards_answers_by_itself_in_bf16_and_comes_nearer(school: School) -> None:
+    step = shares(school.lesson({"adapter": {"dropout": 0.1}}, bf16=True, num_train_epochs=1), **FSDP)
+    trained = school.taught(step, "answers")
+    told = trained.facts["objective"]
+    assert trained.facts["precision"] == "bf16"
     assert told["kl"]["last"] < 0.97 * told["kl"]["first"]
-    with pytest.raises(Interrupted, match="training stopped at step"):
-        school.taught(step, f"{name}-stopped", **stop_after(school, 2))
-    again = school.taught(step, f"{name}-stopped")
-    assert losses(again) == losses(whole)
-    assert adapter_bytes(again) == adapter_bytes(whole)
-    assert again.facts == whole.facts
+    assert told["completions/mean_length"]["first"] > 1
 
 
 # --- grpo -----------------------------------------------------------------------------------------------------------
@@ -89,21 +101,30 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Graded:
     return Graded(root, small_model(root / "model"), prompts(), stop_token_ids=[IM_END])
 
 
-@pytest.mark.parametrize(("name", "hints"), [("ddp", {}), ("fsdp2", FSDP)])
-def test_the_same_answers_move_two_processes_as_they_move_one(
-    lab: Graded, monkeypatch: pytest.MonkeyPatch, name: str, hints: dict[str, Any]
-) -> None:
-    step = lab.reward(bf16=False)
-    monkeypatch.setattr(Generating, "_generate_single_turn", Generating._generate_single_turn)
-    planted.give_answers(planted.a_few_words)
-    one = lab.train(step, "one")
-    plant(monkeypatch, "given answers")
-    two = lab.train(shares(step, **hints), name)
+def given(lab: Graded, step: Step, answer: Any) -> Artifact:
+    """What one process learns from given answers."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Generating, "_generate_single_turn", None)
+        planted.give_answers(answer)
+        return lab.train(step, "given")
+
+
+def assert_moved_alike(two: Artifact, one: Artifact) -> None:
+    """Loss and gradient of every step, the adapter, and what was kept of answers and rewards."""
     for ours, theirs in zip(events(two), events(one), strict=True):
         for metric in ("reward", "reward_std", "grad_norm", "completions/mean_length"):
             assert ours[metric] == pytest.approx(theirs[metric], rel=1e-4), metric
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=LOSSES, abs=1e-7)
+    assert adapters_apart(two, one) <= TENSORS
     assert samples(two) == samples(one)
+    assert two.facts["rewards"] == one.facts["rewards"]
+    assert two.facts["supervised_tokens"] == one.facts["supervised_tokens"]
+
+
+def test_the_same_answers_move_two_processes_as_they_move_one(lab: Graded, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = given(lab, lab.reward(bf16=False), planted.a_few_words)
+    plant(monkeypatch, "given answers")
+    assert_moved_alike(lab.train(shares(lab.reward(bf16=False)), "ddp"), one)
 
 
 def coding(root: Path, model: Path) -> tuple[Graded, Step]:
@@ -116,56 +137,51 @@ def coding(root: Path, model: Path) -> tuple[Graded, Step]:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_programs_are_run_in_the_sandbox_from_each_process_and_counted_once(
+def test_programs_are_run_in_the_sandbox_from_each_process_and_counted_once_also_when_memory_does_not_suffice(
     tmp_path: Path, lab: Graded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coder, step = coding(tmp_path, lab.base.path / "model")
-    monkeypatch.setattr(Generating, "_generate_single_turn", Generating._generate_single_turn)
-    planted.give_answers(planted.a_program)
-    one = coder.train(step, "one")
+    one = given(coder, step, planted.a_program)
     assert set(one.facts["rewards"]["unit_tests"]) == {"wrong answer", "ZeroDivisionError", "SyntaxError"}
-    plant(monkeypatch, "given programs")
-    with pytest.raises(Interrupted):
-        coder.train(shares(step), "two", **stop_after(coder, 2))
+    plant(monkeypatch, "given programs+asks too much")
     two = coder.train(shares(step), "two")
-    assert two.facts["rewards"] == one.facts["rewards"]
-    assert samples(two) == samples(one)
-
-
-def test_out_of_memory_in_one_process_leaves_the_answers_of_each_step_as_they_are(
-    lab: Graded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = lab.reward(bf16=False, steps_per_generation=4)
-    monkeypatch.setattr(Generating, "_generate_single_turn", Generating._generate_single_turn)
-    planted.give_answers(planted.a_few_words)
-    one = lab.train(step, "one generation for two steps")
-    plant(monkeypatch, "given answers+asks too much")
-    two = lab.train(shares(step), "too much")
     assert two.facts["out_of_memory"] == {MICRO: 4, STEPS: 2}
-    assert samples(two) == samples(one)
+    assert_moved_alike(two, one)
 
 
-def test_two_processes_sample_answers_of_their_own_and_the_reward_rises(lab: Graded) -> None:
-    trained = lab.train(shares(lab.reward(bf16=False, max_steps=20)), "sampled")
-    told = trained.facts["objective"]
-    assert told["reward"]["last"] > told["reward"]["first"] + 0.15
+@pytest.fixture(scope="module")
+def sampled(lab: Graded) -> Artifact:
+    return lab.train(shares(rising(lab)), "sampled")
 
 
-@pytest.mark.parametrize(("name", "hints"), [("ddp", {}), ("fsdp2", FSDP)])
-def test_killed_it_goes_on_with_the_same_answers(lab: Graded, name: str, hints: dict[str, Any]) -> None:
-    step = shares(lab.reward(bf16=False, max_steps=4, num_iterations=2), **hints)
-    whole = lab.train(step, f"{name}-whole")
-    with pytest.raises(Interrupted):
-        lab.train(step, f"{name}-stopped", **stop_after(lab, 3))
-    ended = lab.train(step, f"{name}-stopped")
-    assert [event["reward"] for event in events(ended)] == [event["reward"] for event in events(whole)]
-    assert adapter_bytes(ended) == adapter_bytes(whole)
-    assert samples(ended) == samples(whole)
-    assert ended.facts == whole.facts
+def rising(lab: Graded) -> Step:
+    return lab.reward(bf16=False, max_steps=14, num_iterations=2)
 
 
-def test_what_one_began_two_end_with_answers_of_their_own(lab: Graded) -> None:
-    step = lab.reward(bf16=False, max_steps=4)
-    with pytest.raises(Interrupted):
-        lab.train(step, "handed over", **stop_after(lab, 2))
-    lab.train(shares(step), "handed over")
+def test_two_processes_answer_by_themselves_and_the_reward_rises(lab: Graded, sampled: Artifact) -> None:
+    told = sampled.facts["objective"]
+    assert told["reward"]["last"] > told["reward"]["first"] + 0.1
+
+
+def test_a_model_in_shards_writes_the_same_answers(lab: Graded, sampled: Artifact) -> None:
+    """The first generation's, before rounding tells the two apart."""
+    shards = lab.train(shares(lab.reward(bf16=False, max_steps=2, num_iterations=2), **FSDP), "shards")
+    assert [sample["completion"] for sample in samples(shards)] == first_answers(sampled)
+    assert losses(shards)[0] == pytest.approx(losses(sampled)[0], rel=LOSSES, abs=1e-6)
+
+
+def first_answers(trained: Artifact) -> list[str]:
+    return [sample["completion"] for sample in samples(trained) if sample["step"] == 1]
+
+
+def test_killed_between_two_steps_that_learn_from_the_same_answers_they_go_on_with_them(
+    lab: Graded, sampled: Artifact
+) -> None:
+    with pytest.raises(Interrupted, match="training stopped at step 5 of 14"):
+        lab.train(shares(rising(lab)), "stopped", **stop_after(lab, 4))
+    ended = lab.train(shares(rising(lab)), "stopped")
+    assert "going on from checkpoint-5" in lab.notes
+    assert losses(ended) == losses(sampled)
+    assert adapter_bytes(ended) == adapter_bytes(sampled)
+    assert samples(ended) == samples(sampled)
+    assert ended.facts == sampled.facts

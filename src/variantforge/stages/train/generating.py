@@ -119,11 +119,13 @@ class Generating(Careful):
             return
         saved = checkpoints.read_state(Path(checkpoint))
         passes, accumulation = saved["passes"]
-        now = self.args.gradient_accumulation_steps  # doubled, where memory did not suffice
-        self._step = passes * now // accumulation
-        answers, as_then = saved["answers"], now == accumulation and len(saved["random"]) == ranks.world()
-        if answers is not None:
-            self._buffered_inputs = _moved(answers[ranks.rank()], self.accelerator.device) if as_then else None
+        self._step = (
+            passes * self.args.gradient_accumulation_steps // accumulation
+        )  # more, where memory did not suffice
+        answers = saved["answers"]
+        if answers is not None and len(answers) == ranks.world():  # others would share them otherwise
+            pieces = _cut(answers[ranks.rank()], self.args.steps_per_generation)
+            self._buffered_inputs = _moved(pieces, self.accelerator.device)
         self.entropy_coef, self._last_world_entropy = saved["entropy"]
         if saved["reference"] is not None:
             self.ref_model.load_state_dict(saved["reference"])
@@ -138,6 +140,19 @@ def reasons(scorers: Sequence[Any]) -> dict[str, dict[str, int]]:
     told = ranks.told_by_all({scorer.__name__: dict(scorer.reasons) for scorer in scorers})
     counted = {scorer.__name__: sum((Counter(each[scorer.__name__]) for each in told), Counter()) for scorer in scorers}
     return {name: dict(sorted(counts.items())) for name, counts in counted.items()}
+
+
+def _cut(batches: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The same answers in the same order, in so many micro-batches."""
+    import torch
+    from trl.trainer.utils import split_tensor_dict
+
+    def joined(name: str) -> Any:
+        values = [batch[name] for batch in batches]
+        return torch.cat(values) if isinstance(values[0], torch.Tensor) and values[0].ndim else values[0]
+
+    pieces: list[dict[str, Any]] = split_tensor_dict({name: joined(name) for name in batches[0]}, count)
+    return pieces
 
 
 def _moved(batches: Any, place: Any) -> Any:

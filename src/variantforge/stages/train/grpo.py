@@ -204,8 +204,8 @@ def _wrong_shares(variant: VariantSpec, defaults: Mapping[str, Any]) -> Iterator
     own = shared(args, processes)
     if processes == 1 or not own:  # told elsewhere
         return
-    if args.get("use_vllm"):
-        yield "use_vllm", "it is not shown to go together with several processes: remove it, or resources.processes"
+    if args.get("sync_ref_model") and variant.resources.accelerate.fsdp is not None:
+        yield "sync_ref_model", "a reference that moves is not kept in shards: remove it, or resources.accelerate.fsdp"
     together = own[MICRO_BATCH] * processes
     steps, batch = args.get("steps_per_generation"), args.get("generation_batch_size")
     if steps and steps * args[MICRO_BATCH] % together:

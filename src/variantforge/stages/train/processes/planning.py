@@ -10,6 +10,7 @@ from variantforge.spec.family import ResourcesSpec, VariantSpec
 from variantforge.stages.stage import Desk
 from variantforge.stages.train.processes.share import sharing_problem
 
+_ENGINES = ("use_vllm", "use_transformers_continuous_batching")  # that answer in place of transformers' generate
 _SHARING = ("split_batches", "dispatch_batches", "even_batches")  # accelerate's: who gets which rows
 
 
@@ -44,6 +45,9 @@ def _of_processes(variant: VariantSpec, args: Mapping[str, Any]) -> Iterator[tup
     if args.get("dataloader_drop_last"):
         why = "how many rows it drops depends on the number of processes: remove it, or resources.processes"
         yield "train.args.dataloader_drop_last", why
+    for name in _ENGINES:
+        if args.get(name):
+            yield f"train.args.{name}", "not shown to work in several processes: remove it, or resources.processes"
     given = args.get("accelerator_config")
     for name in _SHARING:
         if isinstance(given, Mapping) and name in given:
