@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # KL in nats from our own reading in float32. Arithmetic in bf16, which a user's default is, costs up to 5e-3.
 AT_MOST = 0.02
+# LLM.int8() computes those columns in 16 bits in which *any* token of an input stands out, so that what follows a
+# prompt moves what is said after it; ours is read with the answer behind it. 0.006 and 0.021 on two real models.
+AT_MOST_INT8 = 0.1
 
 _SCRIPT = """
 import json, os, sys
@@ -69,9 +72,10 @@ class Reloading:
             return []
         rows = [_row(id, *pair) for id, *pair in zip(ids, expected, logits.log_softmax(-1), strict=True)]
         kl = sum(row["reload_kl"] for row in rows) / len(rows)
-        if not kl <= AT_MOST:
+        at_most = limit_of(self._folder)
+        if not kl <= at_most:
             raise self._differs(
-                "it says something else", f"Mean KL over {len(rows)} prompts: {kl:.3g}, at most {AT_MOST:g}."
+                "it says something else", f"Mean KL over {len(rows)} prompts: {kl:.3g}, at most {at_most:g}."
             )
         return rows
 
@@ -85,6 +89,12 @@ class Reloading:
     def _last_line(self) -> str:
         self._log.seek(0)
         return self._log.read().decode(errors="replace").strip().rpartition("\n")[2][:500]
+
+
+def limit_of(folder: Path) -> float:
+    """How far a folder may be off, in nats of KL: more where its arithmetic hangs on all tokens of an input."""
+    settings = json.loads((folder / "config.json").read_text()).get("quantization_config") or {}
+    return AT_MOST_INT8 if settings.get("load_in_8bit") else AT_MOST
 
 
 def _row(id: str, ours: torch.Tensor, theirs: torch.Tensor) -> dict[str, Any]:
