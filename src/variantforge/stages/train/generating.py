@@ -119,9 +119,8 @@ class Generating(Careful):
             return
         saved = checkpoints.read_state(Path(checkpoint))
         passes, accumulation = saved["passes"]
-        self._step = (
-            passes * self.args.gradient_accumulation_steps // accumulation
-        )  # more, where memory did not suffice
+        now = self.args.gradient_accumulation_steps  # more, where memory did not suffice
+        self._step = passes * now // accumulation
         answers = saved["answers"]
         if answers is not None and len(answers) == ranks.world():  # others would share them otherwise
             pieces = _cut(answers[ranks.rank()], self.args.steps_per_generation)

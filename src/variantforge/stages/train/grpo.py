@@ -201,13 +201,15 @@ def _wrong_shares(variant: VariantSpec, defaults: Mapping[str, Any]) -> Iterator
     """(argument, sentence) for what several processes could not do together."""
     processes = variant.resources.processes
     args = effective_args(variant.train.adapter, variant.train.args, defaults)
-    own = shared(args, processes)
-    if processes == 1 or not own:  # told elsewhere
+    own = shared(args, processes) if processes > 1 else {}
+    if not own:  # one process, or a number of them that is told of elsewhere
         return
     if args.get("sync_ref_model") and variant.resources.accelerate.fsdp is not None:
         yield "sync_ref_model", "a reference that moves is not kept in shards: remove it, or resources.accelerate.fsdp"
     together = own[MICRO_BATCH] * processes
     steps, batch = args.get("steps_per_generation"), args.get("generation_batch_size")
+    if not all(value is None or isinstance(value, int) for value in (steps, batch)):
+        return  # another check tells of it
     if steps and steps * args[MICRO_BATCH] % together:
         least = together // args[MICRO_BATCH]
         yield "steps_per_generation", f"{processes} processes do {least} of these at once: set a multiple of {least}"
