@@ -103,7 +103,11 @@ def test_a_lock_holds_the_models_that_are_distilled(tmp_path: Path) -> None:
         ({"a": distil("./nowhere")}, "variants.a.train.teacher", "nowhere"),
         ({"a": distil("https://example.org/x")}, "variants.a.train.teacher", "a teacher is a variant, a Hub id"),
         ({"a": distil("./other", args={"beta": 1.5})}, "variants.a.train.args.beta", "from 0"),
-        ({"a": distil("./other", args={"temperature": 0})}, "variants.a.train.args.temperature", "more than 0 is wanted"),
+        (
+            {"a": distil("./other", args={"temperature": 0})},
+            "variants.a.train.args.temperature",
+            "more than 0 is wanted",
+        ),
         (
             {"a": distil("./other", args={"teacher_model_name_or_path": "x/y"})},
             "variants.a.train.args.teacher_model_name_or_path",
