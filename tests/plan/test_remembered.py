@@ -227,7 +227,7 @@ def test_other_code_is_another_plan(file: Path, tmp_path: Path, monkeypatch: pyt
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         lambda path: path.write_bytes(path.read_bytes().replace(b"reuse", b"resue").replace(b"nf4", b"nf5", 1)),
-        lambda path: path.write_bytes(path.read_bytes().replace(b"plan 1", b"plan 2", 1)),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"variantforge plan ", b"variantforge plan 9", 1)),
         lambda path: path.write_bytes(os.urandom(5000)),
         lambda path: path.unlink(),
     ],
