@@ -71,16 +71,20 @@ def whole_run(hub: LocalHub, folder: Path, wanted: Callable[[Path], Desired]) ->
 
 def prepare(hub: LocalHub, folder: Path, wanted: Callable[[Path], Desired]) -> None:
     """An empty hub; for the second release, one that holds the first, and a stranger's words (released once a folder,
-    then put back)."""
+    then put back, with the journal of that release)."""
     hub.before = hub.after = None
+    store, kept = folder / "store", folder / "released" / "store"
     if wanted is second and folder in _RELEASED:
         _RELEASED[folder].put_back(hub)
+        shutil.rmtree(store, ignore_errors=True)
+        shutil.copytree(kept, store)
     else:
         hub.reset()
         if wanted is second:
             apply(hub, first(folder), folder)
             hub.commit_as_stranger(MERGED, {"theirs.txt": b"mine"})
             _RELEASED[folder] = Image.of(hub, folder / "released")
+            shutil.copytree(store, kept)
     forget_xet_addresses()
 
 
