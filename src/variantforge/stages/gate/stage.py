@@ -46,7 +46,7 @@ class Gate:
     """``takes_refused``: the family's own step looks at refused verdicts, too."""
 
     name = "gate"
-    version = 2
+    version = 3
     heavy = False
     takes_refused = True
 

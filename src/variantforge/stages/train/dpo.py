@@ -67,7 +67,7 @@ class PairsTrainer(Prepared):
 class Dpo:
     """Of two answers to a prompt, the chosen one becomes likelier than the rejected one, compared with the base."""
 
-    version = 1
+    version = 2
     rows: tuple[str, ...] = ("preference",)
     defaults: Mapping[str, Any] = {"learning_rate": 5e-6, "max_length": 1024, "beta": 0.1}
 

@@ -48,7 +48,7 @@ class LabelledTrainer(Prepared):
 class Kto:
     """Answers labelled good become likelier, those labelled bad less likely; of a pair, each side is one of those."""
 
-    version = 1
+    version = 2
     rows: tuple[str, ...] = ("unpaired_preference", "preference")
     defaults: Mapping[str, Any] = {"learning_rate": 5e-6, "max_length": 1024, "beta": 0.1}
 

@@ -54,7 +54,7 @@ class OddsTrainer(Prepared):
 class Orpo:
     """The chosen answer is learned, and becomes likelier than the rejected one, in one go and without a reference."""
 
-    version = 1
+    version = 2
     rows: tuple[str, ...] = ("preference",)
     defaults: Mapping[str, Any] = {"learning_rate": 5e-5, "max_length": 1024, "beta": 0.1}
 
