@@ -226,6 +226,16 @@ def test_the_same_model_gives_the_same_bytes_wherever_it_lies(
     assert again.facts == made["fp8"].facts
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_taken_in_small_pieces_it_is_written_as_when_taken_whole(
+    made: dict[str, Artifact], format: str, tiny_qwen3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("variantforge.stages.quantize.schemes.PIECE", 7 * 64)  # some rows, and a rest
+    pieces = made_of(tiny_qwen3, tmp_path, format)
+    for path in (made[format].path / "model").iterdir():
+        assert (pieces.path / "model" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +253,7 @@ def test_a_weight_that_does_not_come_back_from_the_file_ends_the_step(
         return parts
 
     monkeypatch.setattr(Scheme, "compressed", damaged)
+    monkeypatch.setattr("variantforge.stages.quantize.schemes.PIECE", 1)  # each row alone, and it is not in the first
     with pytest.raises(QuantizeError, match=r"layers\.1\.mlp\.up_proj\.weight does not come back"):
         made_of(tiny_llama, tmp_path, "w8a8")
 

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.stages.quantize.conftest import artifact, quantize
 
 root, formats = Path(sys.argv[1]), sys.argv[2:]
-peak = 0
+seen = []
 
 def held() -> int:
     """Memory of this process that no file stands behind, in bytes."""
@@ -30,9 +30,8 @@ def held() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 def watch() -> None:
-    global peak
     while True:
-        peak = max(peak, held())
+        seen.append(held())
         time.sleep(0.002)
 
 def model(name: str, hidden: int, layers: int) -> Path:
@@ -45,9 +44,10 @@ threading.Thread(target=watch, daemon=True).start()
 small, large = model("small", 128, 1), model("large", 512, 24)
 for format in formats:
     quantize(root / f"{format} first", format, "", {"model": artifact(root / f"{format} a", model=small)})
-    before = peak = held()
+    seen.clear()
+    before = held()
     quantize(root / format, format, "", {"model": artifact(root / f"{format} b", model=large)})
-    print(format, peak - before, sum(file.stat().st_size for file in large.glob("*.safetensors")))
+    print(format, max(seen) - before, sum(file.stat().st_size for file in large.glob("*.safetensors")))
 '''
 
 

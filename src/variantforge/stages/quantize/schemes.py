@@ -15,10 +15,14 @@ from variantforge.errors import QuantizeError
 from variantforge.stages.base.safetensors_header import read_safetensors_header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
     from torch.nn import Module
 
 GROUP_SIZES = (128, 64, 32)  # that vLLM's kernels for 4-bit weights know
+PIECE = 2**19  # weights at a time: rounding one takes some thirty bytes, and comparing it as many
+_SHAPE = "weight_shape"  # the part that tells of a whole packed weight, and has no rows
 _TYPES = {
     "torch.bfloat16": "BF16",
     "torch.float16": "F16",
@@ -158,6 +162,13 @@ class Scheme:
 
     def compressed(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         """``weight`` [outputs, inputs] as what stands for it in the files. Raises QuantizeError for NaN."""
+        import torch
+
+        pieces = [self._compressed(name, weight[rows]) for rows in pieces_of(weight)]
+        parts = {part: torch.cat([piece[part] for piece in pieces]) for part in pieces[0] if part != _SHAPE}
+        return {**parts, **({_SHAPE: torch.tensor(weight.shape)} if _SHAPE in pieces[0] else {})}
+
+    def _compressed(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         if not weight.isfinite().all():
             raise QuantizeError(
                 f"the merged model's {name} holds values that are not finite",
@@ -165,7 +176,7 @@ class Scheme:
             )
         scale = self._scale(weight)
         parts = self.packing.compress({"weight": weight.float(), "weight_scale": scale.float()}, self.scheme)
-        return {part: value.contiguous() for part, value in {**parts, "weight_scale": scale}.items()}
+        return {**parts, "weight_scale": scale}
 
     def _scale(self, weight: Tensor) -> Tensor:
         """[outputs, groups]: each group's largest weight is the largest that the type can hold."""
@@ -182,6 +193,19 @@ class Scheme:
         Integers lie half a step off at most. A floating type's steps grow with the value: e4m3 has 3 bits behind its
         leading one, so 1/16 of the value, and near zero half of 2^-9 (its smallest step) of the scale.
         """
+        for rows in pieces_of(weight):
+            piece = weight[rows]
+            shape = {_SHAPE: parts[_SHAPE].new_tensor(piece.shape)} if _SHAPE in parts else {}
+            beyond = self._beyond(piece, {part: value[rows] for part, value in parts.items() if part != _SHAPE} | shape)
+            if not beyond <= 0:
+                raise QuantizeError(
+                    f"{name} does not come back from the file as what was written",
+                    why=f"A value is off by {beyond:.3g} more than its rounding allows.",
+                    next="pip install --upgrade compressed-tensors, then run it again",
+                )
+
+    def _beyond(self, weight: Tensor, parts: dict[str, Tensor]) -> float:
+        """How much the value that is furthest off is off beyond what is allowed; NaN where one is no number."""
         parts = {**parts, "weight_scale": parts["weight_scale"].float()}
         found = self.packing.decompress(parts, self.scheme)["weight"].float()
         scale = parts["weight_scale"].repeat_interleave(self.group_size or weight.shape[-1], dim=-1)
@@ -189,13 +213,13 @@ class Scheme:
         whole = self.scheme.weights.type == "int"
         allowed = 0.5 * scale if whole else (weight.abs() / 16).maximum(scale * 2**-10)
         slack = weight.abs() / 256  # the largest values, where the scale was rounded to bf16
-        off = (found - weight).abs() - allowed - slack
-        if not bool((off <= 0).all()):
-            raise QuantizeError(
-                f"{name} does not come back from the file as what was written",
-                why=f"A value is off by {off.max().item():.3g} more than its rounding allows.",
-                next="pip install --upgrade compressed-tensors, then run it again",
-            )
+        return float(((found - weight).abs() - allowed - slack).max())
+
+
+def pieces_of(weight: Tensor) -> Iterator[slice]:
+    """Rows of ``weight`` [outputs, inputs] that are at most ``PIECE`` values, or one row."""
+    rows = max(1, PIECE // weight.shape[-1])
+    return (slice(first, first + rows) for first in range(0, weight.shape[0], rows))
 
 
 def require_places(folder: Path) -> None:
