@@ -7,7 +7,7 @@ import pytest
 from tests.stages.quantize.conftest import quantize
 from variantforge.errors import EvaluateError
 from variantforge.stages.quantize.gguf_file import GgufFile
-from variantforge.stages.quantize.read import dequantized, dequantized_state, hf_name
+from variantforge.stages.quantize.read import dequantized, dequantized_state, hf_name, weight_pieces
 from variantforge.step import Artifact
 
 
@@ -39,6 +39,19 @@ def test_a_bf16_file_holds_exactly_the_weights_of_qwen3_and_its_own_head(
     assert state.keys() == weights.keys()
     assert "lm_head.weight" in state
     assert all(state[name].equal(weight) for name, weight in weights.items())
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_rows_come_in_pieces_in_the_order_of_transformers(
+    tiny_llama: Path, llama_source: Artifact, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    file, weights = GgufFile.open(llama_source.path / "model.gguf"), original(tiny_llama)
+    monkeypatch.setattr("variantforge.stages.quantize.read._PIECE", rows * 64)
+    for name in ("blk.0.attn_q.weight", "blk.1.attn_k.weight", "blk.1.ffn_up.weight", "token_embd.weight"):
+        pieces = list(weight_pieces(file, name))
+        assert len(pieces) > 1
+        assert all(weights[hf_name(name)][place].equal(values) for place, values in pieces), name
+        assert sum(len(values) for _, values in pieces) == len(weights[hf_name(name)])
 
 
 def test_an_f16_file_holds_the_weights_rounded_to_f16(

@@ -45,9 +45,9 @@ HELD = {
     "gguf:source": Held(tensors=2.0),
     "nf4": Held(tensors=2.0, models=0.02),  # a byte for each block of 64 weights stays: 1/128 of the model
     "int8": Held(tensors=2.0, models=0.02),
-    "fp8": Held(files=1.0, tensors=3.0),
-    "w4a16": Held(files=1.0, tensors=3.0),
-    "w8a8": Held(files=1.0, tensors=3.0),
+    "fp8": Held(files=1.0, tensors=0.5),
+    "w4a16": Held(files=1.0, tensors=0.5),
+    "w8a8": Held(files=1.0, tensors=0.5),
 }
 # They run the model over text, on all cores or on an accelerator: nothing is to be at work beside them.
 _ALONE = frozenset({"imatrix"})

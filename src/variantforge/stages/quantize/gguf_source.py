@@ -11,15 +11,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import QuantizeError
 from variantforge.fsops import write_json, writing
 from variantforge.stages.base.safetensors_header import read_safetensors_header
 from variantforge.stages.quantize.gguf_file import Field, GgufFile, write_gguf
 from variantforge.stages.quantize.llama_cpp import converter, run_tool
-from variantforge.stages.quantize.read import NOT_WEIGHTS, hf_name, is_known, weights
+from variantforge.stages.quantize.read import NOT_WEIGHTS, hf_name, is_known, weight, weight_pieces
 from variantforge.step import StepContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _READ_BY_CONVERTER = (".safetensors", ".json", ".jinja", ".model", ".txt")
 _EOS, _EOT, _EOM = (f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
@@ -156,7 +159,13 @@ def _check_weights(file: GgufFile, model: Path) -> None:
     of_the_tied_head = {"lm_head.weight"} if config.get("tie_word_embeddings") else set()
     if differing := sorted((expected.keys() ^ found) - of_the_tied_head):
         raise QuantizeError(f"the GGUF file does not hold the tensors of the model: {', '.join(differing[:3])}")
-    for name, values in weights(file, layers=(-1, 0, file.shape.layers - 1)):
-        with safe_open(expected[hf_name(name)], framework="pt") as part:
-            if not part.get_tensor(hf_name(name)).float().equal(values):
-                raise QuantizeError(f"{name} in the GGUF file is not what the model holds as {hf_name(name)}")
+    for name, tensor in file.tensors.items():
+        if name not in NOT_WEIGHTS and tensor.layer in (-1, 0, file.shape.layers - 1):
+            with safe_open(expected[hf_name(name)], framework="pt") as part:
+                _check_weight(file, name, part.get_tensor(hf_name(name)))
+
+
+def _check_weight(file: GgufFile, name: str, expected: Tensor) -> None:
+    pieces = weight_pieces(file, name) if expected.ndim > 1 else [(slice(None), weight(file, name))]
+    if not all(expected[rows].float().equal(values) for rows, values in pieces):
+        raise QuantizeError(f"{name} in the GGUF file is not what the model holds as {hf_name(name)}")

@@ -7,7 +7,7 @@ by side), leaves a tied output head out, and has names of its own; all three are
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stderr
 from copy import deepcopy
 from io import StringIO
@@ -50,6 +50,7 @@ _INSIDE = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_PIECE = 2**19  # values at a time
 NOT_WEIGHTS = {"rope_freqs.weight"}  # computed by transformers from the config
 _STORED = {"F32": "<f4", "F16": "<f2"}
 
@@ -63,7 +64,7 @@ def dequantized_state(path: Path, hf_config: Any) -> dict[str, torch.Tensor]:
     """
     file = GgufFile.open(path)
     if is_known(file, hf_config.model_type):
-        state = {hf_name(name): tensor for name, tensor in weights(file)}
+        state = {hf_name(name): weight(file, name) for name in file.tensors if name not in NOT_WEIGHTS}
         if hf_config.tie_word_embeddings:
             state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
     else:
@@ -98,19 +99,23 @@ def as_float32(rows: np.ndarray[Any, Any], tensor: Tensor) -> np.ndarray[Any, An
     return values
 
 
-def weights(file: GgufFile, layers: Container[int] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name in the file, and float32 values as transformers orders them; of these ``layers`` only (-1: outside)."""
+def weight(file: GgufFile, name: str) -> torch.Tensor:
+    """One tensor as float32, as transformers orders it."""
     import torch
 
-    heads = {"attn_q": file.shape.heads, "attn_k": file.shape.value_heads}
-    rotary_pairs = ARCHITECTURES[file.architecture].rotary_pairs
-    for name, tensor in file.tensors.items():
-        if name in NOT_WEIGHTS or (layers is not None and tensor.layer not in layers):
-            continue
-        values, part = dequantized(file, name), name.split(".")[-2]
-        if rotary_pairs and part in heads:
-            values = _in_halves(values, heads[part])
-        yield name, torch.from_numpy(values)
+    return torch.from_numpy(_ordered(dequantized(file, name), _heads(file, name)))
+
+
+def weight_pieces(file: GgufFile, name: str) -> Iterator[tuple[slice, torch.Tensor]]:
+    """A matrix, some rows at a time: which they are in transformers' order, and their float32 values."""
+    import torch
+
+    rows, tensor, heads = file.data(name), file.tensors[name], _heads(file, name)
+    unit = len(rows) // heads if heads else 1  # the rows of a head stay together
+    at_once = unit * max(1, _PIECE // (unit * tensor.shape[0]))
+    for first in range(0, len(rows), at_once):
+        values = as_float32(rows[first : first + at_once], tensor)
+        yield slice(first, first + at_once), torch.from_numpy(_ordered(values, heads and len(values) // unit))
 
 
 def hf_name(name: str) -> str:
@@ -124,10 +129,18 @@ def hf_name(name: str) -> str:
     raise EvaluateError(f"the GGUF tensor {name} has no known place in the transformers model")
 
 
-def _in_halves(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
+def _heads(file: GgufFile, name: str) -> int:
+    """Of a projection whose rows lie in another order than in transformers; 0 of anything else."""
+    heads = {"attn_q": file.shape.heads, "attn_k": file.shape.value_heads}
+    return heads.get(name.split(".")[-2], 0) if ARCHITECTURES[file.architecture].rotary_pairs else 0
+
+
+def _ordered(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
     """Rows of each head from llama.cpp's order (rotary pairs side by side) to transformers' (two halves)."""
     import numpy as np
 
+    if not heads:
+        return values
     pairs = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
     return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(values.shape)
 
