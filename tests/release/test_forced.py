@@ -41,12 +41,12 @@ def test_only_repos_of_the_family_are_read_and_every_file_is_told(tmp_path: Path
     for repo, text in (
         ("ours", json.dumps({"family": "toy", "forced": forced})),
         ("theirs", json.dumps({"family": "other", "forced": {"nf4": {"reason": REASON, "gate": "cd" * 16}}})),
-        ("damaged", "{"),
-        ("a list", "[]"),
+        ("damaged", '{"forced": '),
+        ("a list", '["forced"]'),
     ):
         (tmp_path / repo).mkdir()
         (tmp_path / repo / "variantforge.json").write_text(text)
-    looked: list[Path] = []
+    looked: list[Path | str] = []
     assert forced_in_folder(tmp_path, "toy", looked.append) == {KEY: REASON}
-    assert {path.parent.name for path in looked} == {tmp_path.parent.name, "ours", "theirs", "damaged", "a list"}
+    assert {Path(path).parent.name for path in looked} == {tmp_path.parent.name, "ours", "theirs", "damaged", "a list"}
     assert forced_in_folder(tmp_path / "nowhere", "toy", looked.append) == {}

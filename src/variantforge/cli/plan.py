@@ -121,16 +121,22 @@ def plan(
 
 def write(out: Output, plan: Plan, decisions: Mapping[str, Decision], everything: bool) -> None:
     """The plan for people: one block per variant, reused steps as a number unless ``everything``."""
-    told = {key: name_in(plan, key) for key in decisions if everything or decisions[key].word != "reuse"}
+    grouped = dict(groups(plan, decisions))
+    told = {
+        key: name_in(plan, key, title)
+        for title, keys in grouped.items()
+        for key in keys
+        if everything or decisions[key].word != "reuse"
+    }
     name_width = max(map(len, told.values()), default=0)
     word_width = max((len(decisions[key].word) for key in told), default=0)
-    for title, keys in groups(plan, decisions):
-        silent = sum(key not in told for key in keys)
+    for title, keys in grouped.items():
+        shown = [key for key in keys if key in told]
+        silent = len(keys) - len(shown)
         out.line((title, "bold"), *([(f"{silent} reused", "dim")] if silent else []))
         rows: list[tuple[Cell, ...]] = [
-            ((f"{word:{word_width}}", word), f"{told[key]:{name_width}}", decisions[key].reason)
-            for key in keys
-            if key in told and (word := decisions[key].word)
+            ((f"{(one := decisions[key]).word:{word_width}}", one.word), f"{told[key]:{name_width}}", one.reason)
+            for key in shown
         ]
         out.table(rows)
     for key in told:
@@ -200,19 +206,18 @@ def groups(plan: Plan, keys: Mapping[str, Any]) -> Iterator[tuple[str, list[str]
 
 
 def _group(plan: Plan, key: str) -> str:
-    places = plan.places_of[key]
-    variants = {place.variant for place in places}
-    if len(variants) == 1 and places[0].variant:
-        return places[0].variant
-    return "family" if any(place.name == "family" for place in places) else "shared"
+    first, *others = plan.places_of[key]
+    if first.variant and all(place.variant == first.variant for place in others):
+        return first.variant
+    return "family" if any(place.name == "family" for place in (first, *others)) else "shared"
 
 
-def name_in(plan: Plan, key: str) -> str:
+def name_in(plan: Plan, key: str, title: str) -> str:
     """What a step is called under its group's title: the variant is named only where several share the step."""
-    place = plan.places_of[key][0]
-    if _group(plan, key) == "shared":
+    if title == "shared":
         return plan.label(key)
-    return " ".join(part for part in (place.stage, place.name) if part)
+    place = plan.places_of[key][0]
+    return f"{place.stage} {place.name}".rstrip()
 
 
 def document(opened: Opened | Recalled, decisions: Mapping[str, Decision]) -> dict[str, Any]:

@@ -36,10 +36,10 @@ def power_document(told: Sequence[Outlook]) -> list[dict[str, Any]]:
 
 
 def write_power(out: Output, told: Sequence[Outlook]) -> None:
-    from variantforge.plan.power import sentences
-
     if not told:
         return
+    from variantforge.plan.power import sentences
+
     out.line(("gates", "bold"), ("what they can see, 80 times of 100", "dim"))
     rows: list[tuple[Cell, ...]] = []
     for one in told:

@@ -7,15 +7,18 @@ these figures and demands. Whoever plans the same gate finds the reason; any oth
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from variantforge.fsops import read_small
 from variantforge.hashing import KEY_LENGTH
-from variantforge.release.record import LINEAGE
+from variantforge.stages.publish.release import MANIFEST
 
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+_TOLD = "forced"  # in a variantforge.json
 _MOST_BYTES = 16 << 20
 _LONGEST = 10_000  # characters of a reason
 
@@ -37,22 +40,34 @@ def forced_in(told: Any) -> Iterator[Forced]:
             yield Forced(gate, str(subject), " ".join(reason.split())[:_LONGEST])
 
 
-def forced_in_folder(root: Path, family: str, look: Callable[[Path], None]) -> dict[str, str]:
+def forced_in_folder(root: Path, family: str, look: Callable[[Path | str], None]) -> dict[str, str]:
     """Key of a gate -> reason, of what ``family`` published into a folder; ``look`` hears of every file read."""
     look(root)
     found: dict[str, str] = {}
-    for file in sorted(root.glob(f"*/{LINEAGE}")) if root.is_dir() else ():
+    for file in _manifests(root):
         look(file)
         told = _read(file)
         if told.get("family") == family:
-            found |= {one.gate: one.reason for one in forced_in(told.get("forced"))}
+            found |= {one.gate: one.reason for one in forced_in(told.get(_TOLD))}
     return found
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def _manifests(root: Path) -> list[str]:
+    """Where they would lie, as texts: there may be thousands."""
     try:
-        with open(file, "rb") as opened:
-            told = json.loads(opened.read(_MOST_BYTES))
+        with os.scandir(root) as entries:
+            return sorted(os.path.join(entry.path, MANIFEST) for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _read(file: str) -> Mapping[str, Any]:
+    """What a file tells; {} where it tells of nothing forced, without reading it through: hardly any does."""
+    try:
+        if os.stat(file).st_size > _MOST_BYTES:  # noqa: PTH116
+            return {}
+        text = read_small(file)
+        told = json.loads(text) if f'"{_TOLD}"'.encode() in text else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -25,7 +25,6 @@ from variantforge.stages.data.pinning import Pinned, digest_of, pin_python, pin_
 from variantforge.stages.data.python_source import Mining
 from variantforge.stages.data.reading import Reading
 from variantforge.stages.data.teacher.planning import METHOD, plan_teacher
-from variantforge.stages.data.teacher.writing import write_answers
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 
@@ -76,6 +75,8 @@ class DataStage:
         if context.step.method == "mix":
             mix.mix(context)
         elif context.step.method == METHOD:
+            from variantforge.stages.data.teacher.writing import write_answers
+
             write_answers(context)
         else:
             _do_rows(context)

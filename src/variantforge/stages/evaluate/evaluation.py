@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from variantforge.spec.family import EvaluatorSpec, Section
 from variantforge.stages.evaluate import EVALUATORS
 from variantforge.stages.evaluate.metric import MERGED, Metric
-from variantforge.stages.evaluate.suites import HasTasks
+from variantforge.stages.evaluate.suites import HasJudge, HasPins, HasTasks
 from variantforge.step import Artifact, StepContext
 
 
@@ -76,6 +77,16 @@ class Evaluation:
         """Names of the metrics that some subject may have."""
         found = {} if isinstance(self.evaluator, HasTasks) else {one.name: None for one in self.evaluator.METRICS}
         return list(found or {one.name: None for one in self.metrics(MERGED)})
+
+    @cached_property
+    def pinning(self) -> HasPins | None:
+        """The evaluator, if it reads files. Asked once: for each of a thousand variants, the question would add up."""
+        return self.evaluator if isinstance(self.evaluator, HasPins) else None
+
+    @cached_property
+    def judging(self) -> HasJudge | None:
+        """The evaluator, if it asks another model about answers."""
+        return self.evaluator if isinstance(self.evaluator, HasJudge) else None
 
     def needs(self, subject: str) -> tuple[str, ...]:
         return self.evaluator.needs(self.params, subject)

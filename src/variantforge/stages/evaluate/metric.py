@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from variantforge.spec.family import VariantSpec
 from variantforge.stages.quantize import is_model
 from variantforge.step import Artifact
+
+if TYPE_CHECKING:
+    from variantforge.spec.family import VariantSpec
 
 EXAMPLES_FILE = "examples.jsonl"
 BASE, MERGED = "base", "merged"

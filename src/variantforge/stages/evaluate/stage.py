@@ -27,7 +27,6 @@ from variantforge.stages.evaluate.evaluation import Evaluation, Evaluator, Measu
 from variantforge.stages.evaluate.judges.planning import Appointed, appoint
 from variantforge.stages.evaluate.metric import BASE, CLEAN, EXAMPLES_FILE, MERGED, Metric, subjects
 from variantforge.stages.evaluate.statistics import NothingToCount, interval
-from variantforge.stages.evaluate.suites import HasJudge, HasPins
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import Artifact, Pin, Step, StepContext
 
@@ -107,16 +106,16 @@ def _is_measured(family: FamilySpec, title: str, folder: Path, subject: str) -> 
 
 def _pins(desk: Desk, title: str, asked: Evaluation | None) -> Mapping[str, Pin] | None:
     """Files that the evaluation reads; None when one is not there, which is told."""
-    if asked is None or not isinstance(asked.evaluator, HasPins):
+    if asked is None or asked.pinning is None:
         return {}
-    return asked.evaluator.pins(desk, asked.params, f"evaluate.{title}")
+    return asked.pinning.pins(desk, asked.params, f"evaluate.{title}")
 
 
 def _judge(desk: Desk, title: str, asked: Evaluation | None) -> Appointed | None:
     """The model that is asked about answers; None after a problem."""
-    if asked is None or not isinstance(asked.evaluator, HasJudge):
+    if asked is None or asked.judging is None:
         return Appointed()
-    return appoint(desk, asked.evaluator.judge(asked.params), title)
+    return appoint(desk, asked.judging.judge(asked.params), title)
 
 
 def _asked_of(family: FamilySpec, title: str, subject: str) -> tuple[str, dict[str, Any], tuple[str, ...]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from variantforge.spec.family import VariantSpec
 from variantforge.stages.evaluate.metric import BASE, MERGED, subjects
 from variantforge.stages.gate.outcomes import outcomes_file, outcomes_text
 from variantforge.stages.stage import Desk, Place
 from variantforge.step import StepContext
+
+if TYPE_CHECKING:
+    from variantforge.spec.family import VariantSpec
 
 _ROLE = "outcomes"
 

@@ -10,7 +10,6 @@ from variantforge.hashing import text_digest
 from variantforge.spec.forms import FORMS
 from variantforge.stages.card.repos import PAGE, Repo, formats_of, forms_of, gguf_file, lora_files, repo
 from variantforge.stages.publish import PUBLISHERS
-from variantforge.stages.publish.legal import legal_texts
 from variantforge.stages.publish.outcomes import outcome_inputs, outcome_texts
 from variantforge.stages.publish.pins import named, pins_beneath
 from variantforge.stages.publish.release import (
@@ -164,6 +163,7 @@ def _revision(desk: Desk, this: Repo) -> dict[str, str]:
 def contents_of(context: StepContext) -> Contents:
     """Everything of one repo but its manifest."""
     from variantforge.stages.card.benchmarks import FOLDER
+    from variantforge.stages.publish.legal import legal_texts
 
     params, inputs, contents = context.step.params, context.inputs, Contents()
     card = inputs["card"]

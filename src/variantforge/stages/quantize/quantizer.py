@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from variantforge.spec.family import VariantSpec
 from variantforge.stages.stage import Desk
 from variantforge.step import Step, StepContext
+
+if TYPE_CHECKING:
+    from variantforge.spec.family import VariantSpec
 
 VERSION = 1  # of the stage: moves when equal parameters give other bytes
 

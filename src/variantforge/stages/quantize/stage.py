@@ -27,7 +27,7 @@ class Quantize:
         inherited = variant.quantize is desk.family.defaults.quantize
         key = "defaults.quantize" if inherited else f"{desk.at_key}.quantize"
         for index, entry in enumerate(variant.quantize):
-            if complaint := _complaint(entry) or _rejection(desk, entry) or _lacks(variant, entry):
+            if complaint := _complaint(entry) or _rejection(desk, entry) or _lacks(desk, variant, entry):
                 desk.problem(f"{key}[{index}]", complaint)
             else:
                 _lay_out(desk, name, entry)
@@ -79,10 +79,15 @@ def _asked(family: FamilySpec, method: str) -> tuple[str, tuple[Path, ...]]:
     return said, (NVIDIA_CARDS, *files_read(machine))
 
 
-def _lacks(variant: VariantSpec, entry: str) -> str:
+def _lacks(desk: Desk, variant: VariantSpec, entry: str) -> str:
     method, _, type = entry.partition(":")
+    choosy = desk.once(_choosy, method)
+    return choosy.lacks(variant, type) if choosy else ""
+
+
+def _choosy(family: FamilySpec, method: str) -> Choosy | None:
     quantizer = QUANTIZERS.load(method)()
-    return quantizer.lacks(variant, type) if isinstance(quantizer, Choosy) else ""
+    return quantizer if isinstance(quantizer, Choosy) else None
 
 
 _UNREAD = "none of the formats under 'quantize' reads it: remove it, or add one that does, e.g. gguf:Q4_K_M"

@@ -10,7 +10,7 @@ from variantforge.stages.models import quiet
 from variantforge.stages.stage import Desk, Place
 from variantforge.stages.train import METHODS, Method
 from variantforge.stages.train.config import effective_args, split_tracking
-from variantforge.stages.train.processes import Layout, shared, train_together
+from variantforge.stages.train.processes import Layout, shared
 from variantforge.stages.train.processes.planning import resource_hints, tell_what_cannot_be_shared
 from variantforge.stages.train.smaller import done_within_memory, halve
 from variantforge.stages.train.tracking import lasting_folders, tell_missing_trackers, tracking_hints
@@ -57,7 +57,12 @@ class TrainStage:
         method, layout, own = _laid_out(context.step)
 
         def train() -> None:
-            train_together(context, layout) if layout.launched else method.train(context)
+            if not layout.launched:
+                method.train(context)
+                return
+            from variantforge.stages.train.processes.launch import train_together
+
+            train_together(context, layout)
 
         with quiet(), lasting_folders(context.step):
             while not done_within_memory(train, context, own):

@@ -13,65 +13,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 from variantforge import redact
 from variantforge.errors import KilledForMemory, TrainError, VariantforgeError, WorkerDied
 from variantforge.fsops import make_folder
 from variantforge.stages.oom_kills import OomKills
+from variantforge.stages.train.processes.layout import ALONE, Layout
 from variantforge.step import StepContext
 
 WORKER = (sys.executable, "-P", "-m", "variantforge.stages.train.processes.worker")
 SETTLE_S = 3.0  # when one has failed, how long the others may take to tell what they saw: the cause may be theirs
-_ALONE = "127.0.0.1"
 _LAST_LINES = 10
-
-
-@dataclass(frozen=True)
-class Layout:
-    """``processes`` on all ``machines`` together, as accelerate counts them. ``fsdp``: None for DDP."""
-
-    processes: int = 1
-    machines: int = 1
-    machine_rank: int = 0
-    main_process_ip: str | None = None
-    main_process_port: int | None = None
-    fsdp: Mapping[str, Any] | None = None
-    launched: bool = False  # also when there is but one process: DeepSpeed wants a group
-
-    @classmethod
-    def of(cls, hints: Mapping[str, Any], args: Mapping[str, Any]) -> Layout:
-        told = {"processes": hints.get("processes", 1), **hints.get("accelerate", {})}
-        return cls(**told, launched=told["processes"] > 1 or bool(args.get("deepspeed")))
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """What a card or a person may want to know of it."""
-        return {"count": self.processes, "sharding": "ddp" if self.fsdp is None else "fsdp2"}
-
-    @property
-    def here(self) -> int:
-        """Processes on this machine."""
-        return self.processes // self.machines
-
-    def environment(self, local_rank: int, port: int) -> dict[str, str]:
-        """What torchrun would tell the process ``local_rank`` of this machine."""
-        told = {
-            "RANK": self.machine_rank * self.here + local_rank,
-            "WORLD_SIZE": self.processes,
-            "LOCAL_RANK": local_rank,
-            "LOCAL_WORLD_SIZE": self.here,
-            "GROUP_RANK": self.machine_rank,
-            "MASTER_ADDR": self.main_process_ip or _ALONE,
-            "MASTER_PORT": port,
-            "TORCHELASTIC_USE_AGENT_STORE": True,
-        }
-        return {name: str(value) for name, value in told.items()}
 
 
 @dataclass
@@ -142,7 +99,7 @@ def _store(layout: Layout) -> Iterator[int]:
     if layout.machine_rank > 0:
         yield layout.main_process_port or 0
         return
-    host = layout.main_process_ip or _ALONE
+    host = layout.main_process_ip or ALONE
     with socket.create_server((host, layout.main_process_port or 0)) as listening:
         port = listening.getsockname()[1]
         descriptor = os.dup(listening.fileno())
