@@ -34,7 +34,8 @@ EXTRAS = {
     "qlora": "adapters of type qlora, the formats nf4 and int8",
     "compressed": "the formats fp8, w4a16 and w8a8",
     "gguf": "the formats gguf:...",
-    "evaluate": "measuring GGUF files",
+    "evaluate": "measuring GGUF files, the evaluator format",
+    "lm-eval": "the evaluator lm_eval",
     "rewards": "the reward json_valid with a schema",
 }
 LOW_DISK_BYTES = 5e9  # a 135M family takes about 2 GB, and a disk that fills up stops an apply

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -55,19 +55,19 @@ def compare(context: StepContext, prompts: Prompts) -> dict[str, Any]:
     base, trained = context.inputs["base"].path / "model", context.inputs["adapter"]
     where = str(device())
     plain = load_model(base, dtype="float32").to(where)
-    _store(context, plain, prompts, "plain")
+    _hear(context, plain, prompts, keep="plain")
     untrained = speak(plain)
     tuned = _trained_model(plain, trained)
-    moved = _divergence(context, tuned, prompts, "plain")["kl_mean"]
-    _store(context, tuned, prompts, "base")
+    moved = _hear(context, tuned, prompts, ["plain"], keep="base")["plain"]["kl_mean"]
     del plain, tuned
-    over_nf4 = AdapterSpec(**trained.facts["adapter"]).over_nf4
+    over_nf4 = ["nf4"] if AdapterSpec(**trained.facts["adapter"]).over_nf4 else []
     if over_nf4:
-        _store(context, _trained_model(adapters.load_nf4(base, where), trained), prompts, "nf4")
+        _hear(context, _trained_model(adapters.load_nf4(base, where), trained), prompts, keep="nf4")
     merged = load_model(context.out / "model", dtype="float32").to(where)
-    measured = {**_divergence(context, merged, prompts, "base"), "kl_of_training": moved}
+    heard = _hear(context, merged, prompts, ["base", *over_nf4])
+    measured = {**heard["base"], "kl_of_training": moved}
     if over_nf4:
-        measured["kl_nf4_base"] = _divergence(context, merged, prompts, "nf4")["kl_mean"]
+        measured["kl_nf4_base"] = heard["nf4"]["kl_mean"]
     if witness := adapters.read_witness(trained.path):
         kl, moved = divergence(witness.log_probs, speak(merged)), divergence(witness.log_probs, untrained)
         measured["witness"] = {"kl": kl, "kl_of_training": moved, "base_in": witness.precision}
@@ -81,7 +81,32 @@ def _trained_model(base: Module, trained: Artifact) -> Module:
     return load_model(trained.path / "model", dtype="float32").to(next(base.parameters()).device)
 
 
-def _log_probs(context: StepContext, model: Module, prompts: Prompts, unit: str) -> Iterator[Tensor]:
+def _hear(
+    context: StepContext, model: Module, prompts: Prompts, beside: Sequence[str] = (), *, keep: str = ""
+) -> dict[str, dict[str, Any]]:
+    """What the model says to each prompt, ``beside`` what others said that were kept under these names: for each of
+    them, KL(other || model) over all positions, its mean and maximum, and how often both have the same top token.
+
+    ``keep`` puts it on disk, so that only one model is in memory at a time.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    def kept(name: str, index: int) -> Path:
+        return context.scratch / f"{name}-{index}.safetensors"
+
+    apart: dict[str, list[Tensor]] = {name: [] for name in beside}  # two rows: KL, whether the top token is the same
+    for index, said in enumerate(_log_probs(context, model, prompts)):
+        for name in beside:
+            other = load_file(kept(name, index))["log_probs"]
+            kl = (other.exp() * (other - said)).sum(-1).clamp(min=0)
+            apart[name].append(torch.stack([kl, other.argmax(-1) == said.argmax(-1)]).double())
+        if keep:
+            save_file({"log_probs": said}, kept(keep, index))
+    return {name: _summed(torch.cat(parts, dim=1), len(prompts.ids)) for name, parts in apart.items()}
+
+
+def _log_probs(context: StepContext, model: Module, prompts: Prompts) -> Iterator[Tensor]:
     """Next-token log-probabilities of each prompt, [length, vocabulary], float32, on the CPU."""
     import torch
 
@@ -92,33 +117,16 @@ def _log_probs(context: StepContext, model: Module, prompts: Prompts, unit: str)
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([ids], device=where), use_cache=False).logits[0]
         yield logits.float().log_softmax(-1).cpu()
-        context.progress(done + 1, len(prompts.ids), unit)
+        context.progress(done + 1, len(prompts.ids), "prompt")
 
 
-def _store(context: StepContext, model: Module, prompts: Prompts, name: str) -> None:
-    """Keeps a reference's log-probabilities on disk, so that only one model is in memory at a time."""
-    from safetensors.torch import save_file
-
-    for index, log_probs in enumerate(_log_probs(context, model, prompts, "prompt of the adapter")):
-        save_file({"log_probs": log_probs}, context.scratch / f"{name}-{index}.safetensors")
-
-
-def _divergence(context: StepContext, model: Module, prompts: Prompts, name: str) -> dict[str, Any]:
-    """KL(reference || model) for each position: its mean and maximum, and how often both have the same top token."""
-    import torch
-    from safetensors.torch import load_file
-
-    divergences, agreements = [], []
-    for index, log_probs in enumerate(_log_probs(context, model, prompts, "prompt of the merged model")):
-        reference = load_file(context.scratch / f"{name}-{index}.safetensors")["log_probs"]
-        divergences.append((reference.exp() * (reference - log_probs)).sum(-1).clamp(min=0))
-        agreements.append(reference.argmax(-1) == log_probs.argmax(-1))
-    kl, same = torch.cat(divergences).double(), torch.cat(agreements).double()
+def _summed(apart: Tensor, prompts: int) -> dict[str, Any]:
+    kl, same = apart
     return {
         "kl_mean": float(kl.mean()),
         "kl_max": float(kl.max()),
         "same_top": float(same.mean()),
-        "prompts": len(prompts.ids),
+        "prompts": prompts,
         "positions": len(kl),
     }
 

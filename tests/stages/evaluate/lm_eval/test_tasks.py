@@ -166,7 +166,7 @@ def test_two_tasks_of_one_name_are_one_too_many(tmp_path: Path) -> None:
 
 def test_without_the_harness_the_problem_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("variantforge.stages.evaluate.lm_eval.harness.tasks_folder", lambda: None)
-    assert suite("gsm8k").problems == [(0, "lm_eval is not installed: pip install 'variantforge[evaluate]'")]
+    assert suite("gsm8k").problems == [(0, "lm_eval is not installed: pip install 'variantforge[lm-eval]'")]
 
 
 # --- what enters the key ----------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def read_suite(
     """The tasks that ``entries`` name; paths start in ``folder``, but for those whose file is known (``at``)."""
     suite = Suite()
     if harness.tasks_folder() is None:
-        suite.problems.append((0, "lm_eval is not installed: pip install 'variantforge[evaluate]'"))
+        suite.problems.append((0, "lm_eval is not installed: pip install 'variantforge[lm-eval]'"))
         return suite
     for number, entry in enumerate(entries):
         try:
