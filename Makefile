@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 # Two test processes of one thread each are faster on two cores than one of two; each takes neighbours, which share
 # fixtures, and in the end takes over from the other. Bytecode is kept: reading the tests anew costs either 10 s.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# No bytecode of all that is installed, which takes a minute: what is used is compiled when it is used.
+PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart sandbox test test-slow check fix golden bench drill clean
@@ -14,7 +15,7 @@ help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: $(VENV)/.quickstart ## train, quantize, judge and publish a family of two variants of SmolLM2-135M (minutes, no token)
-	$(BIN)/vf apply specs/quickstart.yaml
+	PYTHONDONTWRITEBYTECODE= $(BIN)/vf apply specs/quickstart.yaml
 
 sandbox: ## install bubblewrap, which generated code runs in, where this user may; else say what to type
 	@command -v bwrap > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq bubblewrap; } \
