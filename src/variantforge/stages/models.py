@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,13 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def load_model(folder: Path, *, dtype: str = "float32", device: str | None = None) -> torch.nn.Module:
+def load_model(
+    folder: Path, *, dtype: str = "float32", device: str | Mapping[str, str] | None = None, offload: Path | None = None
+) -> torch.nn.Module:
     """The causal language model in ``folder``, in eval mode on ``device`` (the CPU when not named).
+
+    ``device`` may also name one for each part, ``disk`` among them; what cannot be read where it lies is then put into
+    the folder ``offload``.
 
     A folder that holds a quantized model loads the same way; ``dtype`` is then that of its unquantized parts. GPTQ and
     AWQ weights, whose packages are not ours, are loaded as what they stand for.
@@ -73,7 +78,8 @@ def load_model(folder: Path, *, dtype: str = "float32", device: str | None = Non
                 loader, given = AutoModelForCausalLM, {"pretrained_model_name_or_path": folder}
             model, report = loader.from_pretrained(
                 dtype=getattr(torch, dtype),
-                device_map={"": device} if device else None,
+                device_map={"": device} if isinstance(device, str) else device,
+                offload_folder=offload,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -84,6 +90,17 @@ def load_model(folder: Path, *, dtype: str = "float32", device: str | None = Non
             raise BaseError(f"{folder.name}/ cannot be loaded as a causal language model", why=str(error)) from error
     _refuse_gaps(folder, report)
     model.eval()
+    return model
+
+
+def empty_model(folder: Path) -> torch.nn.Module:
+    """The causal language model in ``folder`` without its weights: names and shapes only."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with quiet(), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model: torch.nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=torch.bfloat16)
     return model
 
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from variantforge.errors import QuantizeError, VariantforgeError
 from variantforge.fsops import telling_disk_errors
 from variantforge.stages.base.safetensors_header import TensorInfo
+from variantforge.stages.layers import give_back_what_is_free
 from variantforge.stages.models import load_model, quiet
 from variantforge.stages.quantize.folder import (
     copy_tokenizer,
     folder_facts,
-    give_back_what_is_free,
     probe_logits,
     refuse_quantized,
 )

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from variantforge.errors import Interrupted
 from variantforge.fsops import copy_file, make_folder, write_json
 from variantforge.stages.base.safetensors_header import TensorInfo
+from variantforge.stages.layers import give_back_what_is_free
 from variantforge.stages.quantize.folder import (
     SETTINGS,
     copy_tokenizer,
     folder_facts,
-    give_back_what_is_free,
     refuse_quantized,
 )
 from variantforge.stages.quantize.machine import Answer, Machine, rests_on

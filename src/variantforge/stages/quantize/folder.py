@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -66,14 +65,6 @@ def folder_facts(
         "bits_per_weight": round(8 * sum(map(_data_bytes, parts)) / parameters, 4),
         "tensor_types": dict(sorted(Counter(type for type in types if type).items())),
     }
-
-
-def give_back_what_is_free() -> None:
-    """The C library keeps freed memory that lies between what is in use: over many small tensors, up to two thirds of a
-    model (``tests/stages/quantize/test_memory.py``)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
-    if trim is not None:
-        trim(0)
 
 
 def _data_bytes(part: Path) -> int:

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from variantforge.errors import QuantizeError
 from variantforge.fsops import write_json
@@ -135,8 +135,9 @@ def _proven(context: StepContext, lora: Path) -> dict[str, float]:
     from variantforge.stages.evaluate.llama_runtime import next_tokens
 
     base = context.inputs["source"].path / FILE
-    contexts = list(_contexts(context))
-    expected = _expected(context, contexts)
+    asked = list(_asked(context))
+    contexts = [one.ids[:length] for one in asked for length in one.lengths]
+    expected = _expected(context, asked)
     gap, without = (
         _mean_gap(expected, next_tokens(base, contexts, stopping=context.stopping, lora=adapter))
         for adapter in (lora, None)
@@ -150,7 +151,14 @@ def _proven(context: StepContext, lora: Path) -> dict[str, float]:
     return {"runtime_gap": round(gap, 4), "runtime_gap_of_base": round(without, 4)}
 
 
-def _contexts(context: StepContext) -> Iterator[list[int]]:
+class _Asked(NamedTuple):
+    """A row's tokens, and after how many of them both are asked for the next."""
+
+    ids: list[int]
+    lengths: list[int]
+
+
+def _asked(context: StepContext) -> Iterator[_Asked]:
     """Beginnings of a few training rows."""
     from variantforge.stages.tokens import load_tokenizer, tokenize_row
 
@@ -159,22 +167,26 @@ def _contexts(context: StepContext) -> Iterator[list[int]]:
     rows = {row["id"]: row for row in read_rows(context.inputs["data"].path / TRAIN)}
     for id in sorted(rows, key=lambda id: rank("adapter in llama.cpp", id))[:_ROWS]:
         ids = tokenize_row(tokenizer, as_chat(rows[id]), stop_ids=stops).ids[:_LONGEST]
-        for part in range(1, _POSITIONS + 1):
-            yield ids[: max(1, len(ids) * part // (_POSITIONS + 1))]
+        lengths = [max(1, len(ids) * part // (_POSITIONS + 1)) for part in range(1, _POSITIONS + 1)]
+        yield _Asked(ids[: lengths[-1]], lengths)
 
 
-def _expected(context: StepContext, contexts: Sequence[list[int]]) -> list[Any]:
-    """Log-probabilities of the merged model after each context: [vocabulary] each."""
+def _expected(context: StepContext, asked: Sequence[_Asked]) -> list[Any]:
+    """Log-probabilities of the merged model at each place: [vocabulary] each. On a CPU one layer is held at a time."""
     import torch
 
+    from variantforge.stages.layers import load_by_layers
     from variantforge.stages.models import device, load_model
 
-    model = load_model(context.inputs["model"].path / "model", device=str(device()))
+    folder, where = context.inputs["model"].path / "model", device()
+    on_cpu = where.type == "cpu"
+    model = load_by_layers(folder, context.scratch / "layers") if on_cpu else load_model(folder, device=str(where))
+    found = []
     with torch.inference_mode():
-        return [
-            model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float().log_softmax(-1).cpu()
-            for ids in contexts
-        ]
+        for ids, lengths in asked:
+            logits = model(input_ids=torch.tensor([ids], device=where), use_cache=False).logits[0]
+            found += [logits[length - 1].float().log_softmax(-1).cpu() for length in lengths]
+    return found
 
 
 def _mean_gap(expected: Sequence[Any], found: Sequence[Mapping[int, float]]) -> float:

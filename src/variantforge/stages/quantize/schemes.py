@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from variantforge.errors import QuantizeError
 from variantforge.stages.base.safetensors_header import read_safetensors_header
+from variantforge.stages.models import empty_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
-    from torch.nn import Module
 
 GROUP_SIZES = (128, 64, 32)  # that vLLM's kernels for 4-bit weights know
 PIECE = 2**19  # weights at a time: rounding one takes some thirty bytes, and comparing it as many
@@ -51,7 +51,7 @@ def layers_of(folder: Path) -> Layers:
     """
     import torch
 
-    model = _empty(folder)
+    model = empty_model(folder)
     head = model.get_output_embeddings()
     names = {id(module): name for name, module in model.named_modules()}
     linear = {
@@ -84,19 +84,6 @@ def fitting_group_size(layers: Layers, wanted: int) -> int:
         why=f"Groups of {', '.join(map(str, GROUP_SIZES))} weights are what servers can run.",
         next="take this format out of quantize, or write w8a8 or fp8, which have one scale a row",
     )
-
-
-def _empty(folder: Path) -> Module:
-    """The model without weights."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from variantforge.stages.models import quiet
-
-    with quiet(), torch.device("meta"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model: Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=torch.bfloat16)
-    return model
 
 
 def _inventory(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -241,7 +228,7 @@ def _places(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     from compressed_tensors.compressors import compress_module
     from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
 
-    model = _empty(folder)
+    model = empty_model(folder)
     apply_quantization_config(model, QuantizationConfig.model_validate(model.config.quantization_config))
     for module in model.modules():
         compress_module(module)

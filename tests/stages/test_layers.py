@@ -1,0 +1,51 @@
+"""A model read layer by layer says what the whole one says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_model
+from variantforge.errors import BaseError
+from variantforge.stages.layers import load_by_layers
+from variantforge.stages.models import load_model
+
+ARCHITECTURES = ("llama", "qwen3", "gemma3_text", "mixtral", "phi3")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_it_says_what_the_whole_model_says_and_holds_no_layer(architecture: str, tied: bool, tmp_path: Path) -> None:
+    import torch
+
+    folder, tokens = tiny_model(tmp_path / "model", architecture, tied=tied), torch.arange(40)[None]
+    model, whole = load_by_layers(folder, tmp_path / "scratch"), load_model(folder)
+    for _ in range(2):  # what was read once is read again
+        with torch.inference_mode():
+            assert model(input_ids=tokens).logits.equal(whole(input_ids=tokens).logits)
+        held = {name for name, parameter in model.named_parameters() if parameter.device.type != "meta"}
+        assert held
+        assert not {name for name in held if ".layers." in name}
+
+
+def test_a_model_that_tells_no_layers_is_held_whole(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaPreTrainedModel
+
+    monkeypatch.setattr(LlamaPreTrainedModel, "_no_split_modules", None)
+    model = load_by_layers(tiny_llama, tmp_path)
+    assert all(parameter.device.type == "cpu" for parameter in model.parameters())
+
+
+def test_a_tensor_that_is_not_there_is_an_error(tiny_llama: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BaseError, match="tensors are missing"):
+        load_by_layers(folder, tmp_path / "scratch")
