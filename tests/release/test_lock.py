@@ -12,16 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from tests.localhub.hub import LocalHub
 from tests.release.named import TEMPLATE, installed, model_folder, plan_of, write_family
 from tests.stages.base.crafted import GOOD, string
+from tests.stages.data.test_hub import online, push  # noqa: F401  a fixture
 from tests.stages.evaluate.lm_eval.suites import CHOICES, write_task
 from variantforge.errors import IntegrityError, NotAsLocked, SpecError
 from variantforge.hashing import file_digest, text_digest
 from variantforge.release.lock import lock_path
 from variantforge.release.lock.facts import now, tools
-from variantforge.release.lock.fit import Misfit, misfits, missing, refuse_misfits, refuse_swapped
+from variantforge.release.lock.fit import Misfit, ask_hub, misfits, missing, refuse_misfits, refuse_swapped
 from variantforge.release.lock.needs import needs
-from variantforge.release.lock.record import Lock, Locked, Teacher
+from variantforge.release.lock.record import SHOWN, Lock, Locked, Teacher
 from variantforge.release.lock.rests import not_in_lock
 from variantforge.release.lock.text import HEADER, lock_digest, lock_text, read_lock
 from variantforge.spec.load import load_family
@@ -432,6 +434,40 @@ def test_a_changed_suite_is_refused_until_the_part_data_is_taken_up(judged: Path
     moved = lock.moved_to(fresh(judged, lock, ("data",)), ("data",))
     assert [change.name for change in lock.changes_to(moved)] == [name]
     assert unfit(moved, judged) == []
+
+
+def test_a_dataset_of_the_hub_that_a_task_file_asks_is_locked_at_its_commit(
+    online: LocalHub,  # noqa: F811
+    family: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", online.endpoint)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+    def push_items(text: str) -> str:
+        return push(online, {"test.jsonl": json.dumps({"question": text}).encode()}, "acme/items")
+
+    def asked(lock: Lock) -> list[str]:
+        spec, plan = load_family(family).spec, plan_of(family, lock)
+        return [str(one) for one in ask_hub(lock, spec, plan).misfits]
+
+    commit = push_items("one")
+    write_task(family.parent, dataset_path="acme/items", dataset_kwargs=None, **CHOICES)
+    family.write_text(
+        f"{family.read_text()}evaluate: {{general: {{evaluator: lm_eval, tasks: [./tasks/mine.yaml]}}}}\n"
+    )
+    lock = fresh(family)
+    assert lock.data["acme/items"].commit == commit
+    assert (unfit(lock, family), asked(lock)) == ([], [])
+
+    later = push_items("two")
+    assert unfit(lock, family) == []  # it stays where it was locked
+    assert asked(lock) == [f"data acme/items: main moved {commit[:SHOWN]} → {later[:SHOWN]}"]
+    moved = now(load_family(family).spec, plan_of(family), lock, ("data",))
+    assert moved.data["acme/items"].commit == later
+
+    without = replace(lock, data={name: one for name, one in lock.data.items() if name != "acme/items"})
+    assert [str(one) for one in unfit(without, family)] == ["data acme/items: not locked"]
 
 
 def test_a_suite_that_is_written_wrongly_is_left_to_the_plan(family: Path) -> None:

@@ -144,7 +144,7 @@ def look_at_lock(opened: Opened, file: Path, out: Output, *, offline: bool, froz
     refuse_swapped(found, command)
     if frozen:
         refuse_misfits(found, command)
-    answer = HubAnswer() if offline else ask_hub(opened.lock, opened.file.spec)
+    answer = HubAnswer() if offline else ask_hub(opened.lock, opened.file.spec, opened.plan)
     refuse_swapped(answer.misfits, command)
     return LockState(lock_path(opened.file.path), (*found, *answer.misfits), answer.unreachable)
 

@@ -42,7 +42,7 @@ def _lock(spec: FamilySpec, plan: Plan, lock: Lock | None) -> Iterator[Finding]:
         what = "there is no lock, so nobody can tell whether bases and data have moved"
         yield Finding("not_locked", "", what, next="vf lock")
         return
-    answer = ask_hub(lock, spec)
+    answer = ask_hub(lock, spec, plan)
     yield from (_of_misfit(misfit) for misfit in (*misfits(lock, spec, plan), *answer.misfits))
     if answer.unreachable:
         yield Finding("hub_unasked", "", f"the Hub could not be asked what has moved: {answer.unreachable}")

@@ -46,9 +46,10 @@ def now(
 
     ``tell`` hears one line for every wait. Raises HubError for a repo that the Hub cannot be asked about.
     """
-    hub = Hub(tell=tell, patience=_PATIENCE) if any(need.hub for need in needs(family)) else None
+    named = needs(family, plan)
+    hub = Hub(tell=tell, patience=_PATIENCE) if any(need.hub for need in named) else None
     found: dict[str, dict[str, Locked]] = {"base": {}, "data": {}}
-    for need in needs(family):
+    for need in named:
         kept = None if need.section in moving else held.section(need.section).get(need.name)
         if kept is not None:
             found[need.section][need.name] = kept

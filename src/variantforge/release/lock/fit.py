@@ -55,9 +55,13 @@ class HubAnswer:
 
 def missing(lock: Lock, family: FamilySpec) -> list[Misfit]:
     """Names of the family that the lock does not hold; needs no plan."""
+    return _missing(lock, needs(family))
+
+
+def _missing(lock: Lock, named: Iterable[Need]) -> list[Misfit]:
     return [
         Misfit("missing", need.section, need.name, _not_held(lock, need))
-        for need in needs(family)
+        for need in named
         if need.name not in lock.section(need.section)
     ]
 
@@ -70,8 +74,8 @@ def _not_held(lock: Lock, need: Need) -> str:
 
 def misfits(lock: Lock, family: FamilySpec, plan: Plan) -> list[Misfit]:
     """Everything that can be told without the Hub."""
-    named = needs(family)
-    found = missing(lock, family)
+    named = needs(family, plan)
+    found = _missing(lock, named)
     for need in named:
         held, pin = lock.section(need.section).get(need.name), need.pin(plan)
         if held is not None and pin is not None:
@@ -122,15 +126,15 @@ def _tools(lock: Lock) -> Iterator[Misfit]:
             yield Misfit("changed", "tools", name, text, SECTIONS["tools"])
 
 
-def on_hub(lock: Lock, family: FamilySpec) -> list[Need]:
+def on_hub(lock: Lock, family: FamilySpec, plan: Plan) -> list[Need]:
     """The locked names that the Hub can be asked about."""
-    return [need for need in needs(family) if need.hub and need.name in lock.section(need.section)]
+    return [need for need in needs(family, plan) if need.hub and need.name in lock.section(need.section)]
 
 
-def ask_hub(lock: Lock, family: FamilySpec) -> HubAnswer:
+def ask_hub(lock: Lock, family: FamilySpec, plan: Plan) -> HubAnswer:
     """Where locked names point now, and whether their locked commits are what they were. Never raises for a Hub that
     does not answer: a lock is there to do without it."""
-    asked = on_hub(lock, family)
+    asked = on_hub(lock, family, plan)
     if not asked:
         return HubAnswer()
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):

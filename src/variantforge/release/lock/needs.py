@@ -26,6 +26,7 @@ from variantforge.step import Pin
 
 Section = Literal["base", "data"]
 PYTHON = "python:"  # sources that are mined, by package or folder: other files than a dataset of the same path has
+_HUB = "hub:"  # how the place of a pin begins that lies there: hub:NAME@COMMIT
 TASK = "task:"  # a task file of the user's: with what it includes, and its items
 
 
@@ -61,10 +62,10 @@ class Need(NamedTuple):
         return Pin(tree_digest({role: pins[role].digest for role in roles}), own.at)
 
 
-def needs(family: FamilySpec) -> list[Need]:
-    """One per name, bases first, in the order of the file."""
+def needs(family: FamilySpec, plan: Plan | None = None) -> list[Need]:
+    """One per name, bases first, in the order of the file. ``plan`` adds what stands in files that it has read."""
     found: dict[tuple[str, str], Need] = {}
-    for need in every_need(family):
+    for need in (*every_need(family), *(_of_task_files(family, plan) if plan else ())):
         found.setdefault((need.section, need.name), need)
     return list(found.values())
 
@@ -132,6 +133,17 @@ def _tasks(family: FamilySpec) -> Iterator[Need]:
         if asked and isinstance(asked.evaluator, HasTasks):
             for role, ref in asked.evaluator.datasets(asked.params).items():
                 yield Need("data", str(ref), Place("evaluate", first, f"{title}:{BASE}"), role)
+
+
+def _of_task_files(family: FamilySpec, plan: Plan) -> Iterator[Need]:
+    """Datasets of the Hub that the user's own task files ask."""
+    first = next(iter(family.variants))
+    for title, spec in family.evaluate.items():
+        asked, place = evaluation(spec), Place("evaluate", first, f"{title}:{BASE}")
+        if asked and isinstance(asked.evaluator, HasTasks) and place in plan.places:
+            for role, pin in plan.steps[plan.places[place]].pins.items():
+                if pin.at.startswith(_HUB):
+                    yield Need("data", pin.at.removeprefix(_HUB).partition("@")[0], place, role)
 
 
 def _suites(family: FamilySpec) -> Iterator[Need]:
