@@ -46,7 +46,15 @@ def test_only_repos_of_the_family_are_read_and_every_file_is_told(tmp_path: Path
     ):
         (tmp_path / repo).mkdir()
         (tmp_path / repo / "variantforge.json").write_text(text)
+    (tmp_path / "README.md").write_text("# the family's page")
     looked: list[Path | str] = []
     assert forced_in_folder(tmp_path, "toy", looked.append) == {KEY: REASON}
-    assert {Path(path).parent.name for path in looked} == {tmp_path.parent.name, "ours", "theirs", "damaged", "a list"}
+    assert {Path(path).parent.name for path in looked} == {
+        tmp_path.parent.name,
+        "ours",
+        "theirs",
+        "damaged",
+        "a list",
+        "README.md",
+    }
     assert forced_in_folder(tmp_path / "nowhere", "toy", looked.append) == {}

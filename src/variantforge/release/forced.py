@@ -56,7 +56,7 @@ def _manifests(root: Path) -> list[str]:
     """Where they would lie, as texts: there may be thousands."""
     try:
         with os.scandir(root) as entries:
-            return sorted(os.path.join(entry.path, MANIFEST) for entry in entries if entry.is_dir())
+            return sorted(os.path.join(entry.path, MANIFEST) for entry in entries)
     except OSError:
         return []
 

@@ -193,6 +193,19 @@ def test_weights_that_are_not_the_models_are_an_error(llama_source: Artifact, tm
         completed(gguf(llama_source), other, lambda note: None)
 
 
+def test_a_model_with_rows_that_its_file_has_not_is_an_error(
+    llama_source: Artifact, tiny_llama: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    longer = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    tensors = load_file(longer / "model.safetensors")
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"].repeat(2, 1)
+    save_file(tensors, longer / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(QuantizeError, match=r"^token_embd\.weight in the GGUF file is not what the model holds"):
+        completed(gguf(llama_source), longer, lambda note: None)
+
+
 @pytest.mark.slow
 def test_a_tokenizer_that_llama_cpp_does_not_know_is_told_with_what_to_do(tiny_llama: Path, tmp_path: Path) -> None:
     model = with_generation_config(tiny_llama, tmp_path / "model", eos_token_id=2)

@@ -167,5 +167,6 @@ def _check_weights(file: GgufFile, model: Path) -> None:
 
 def _check_weight(file: GgufFile, name: str, expected: Tensor) -> None:
     pieces = weight_pieces(file, name) if expected.ndim > 1 else [(slice(None), weight(file, name))]
-    if not all(expected[rows].float().equal(values) for rows, values in pieces):
+    same_shape = tuple(expected.shape) == file.tensors[name].shape[::-1]
+    if not same_shape or not all(expected[rows].float().equal(values) for rows, values in pieces):
         raise QuantizeError(f"{name} in the GGUF file is not what the model holds as {hf_name(name)}")
