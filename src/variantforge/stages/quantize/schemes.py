@@ -6,6 +6,7 @@ nearest: no calibration text is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,6 @@ from variantforge.stages.base.safetensors_header import read_safetensors_header
 from variantforge.stages.models import empty_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
 GROUP_SIZES = (128, 64, 32)  # that vLLM's kernels for 4-bit weights know
