@@ -115,21 +115,18 @@ def _decide(
     store: Shelf,
     used: Mapping[Place, Remembered],
 ) -> Decision:
-    blocked = [plan.label(key) for key in step.inputs.values() if isinstance(before.get(key), Blocked)]
-    if blocked:
-        return Blocked(f"needs {blocked[0]}, which is blocked")
-    if not stage(step.stage).takes_refused:
-        for key in step.inputs.values():
-            refusal = _refusal(plan.steps[key], before, store)
-            if refusal:
-                return Blocked(f"{plan.label(key)}: {refusal}")
-    return Run(_why_new(plan, step, used))
+    takes_refused = stage(step.stage).takes_refused
+    for key in step.inputs.values():
+        decision = before.get(key)
+        if isinstance(decision, Blocked):
+            return Blocked(f"needs {plan.label(key)}, which is blocked")
+        if isinstance(decision, Reuse) and not takes_refused and (refusal := _refusal(plan.steps[key], store)):
+            return Blocked(f"{plan.label(key)}: {refusal}")
+    return Run(_why_new(plan, step, used) if used else "new")
 
 
-def _refusal(step: Step, before: Mapping[str, Decision], store: Shelf) -> str:
-    if step.stage not in ("gate", "card") or not isinstance(before.get(step.key), Reuse):
-        return ""
-    artifact = store.find(step)
+def _refusal(step: Step, store: Shelf) -> str:
+    artifact = store.find(step) if step.stage in ("gate", "card") else None
     return artifact.refusal if artifact else ""
 
 

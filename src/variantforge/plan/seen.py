@@ -33,6 +33,7 @@ class Seen:
 
     def __init__(self) -> None:
         self.stamps: dict[str, Stamp | None] = {}
+        self._looked_at: set[str] = set()  # as it was asked: one folder is asked about for each variant
         self.lasting = True
         self._began = time.time_ns()
         for entry in installed_in():
@@ -40,7 +41,10 @@ class Seen:
 
     def look(self, path: str | os.PathLike[str]) -> None:
         """Notes how a path is now: of a folder, which names are in it; not how those are."""
-        text = os.path.abspath(path)  # noqa: PTH100  links are kept: what they mean is in the stamp
+        if (asked := os.fspath(path)) in self._looked_at:
+            return
+        self._looked_at.add(asked)
+        text = os.path.abspath(asked)  # noqa: PTH100  links are kept: what they mean is in the stamp
         if text not in self.stamps:
             self.stamps[text] = _stamp_or_none(text)
 
