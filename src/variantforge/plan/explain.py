@@ -70,10 +70,10 @@ def explain(
     decisions: dict[str, Decision] = {}
     for key, step in plan.steps.items():
         if selected is None or key in selected:
-            there = key in shelves[step.stage] and store.has(step)
-            decisions[key] = (
-                _kept(step, store) if there else _decide(plan, step, decisions, store, {} if used is None else used)
-            )
+            if key not in shelves[step.stage] or not store.has(step):
+                decisions[key] = _decide(plan, step, decisions, store, used or {})
+            else:
+                decisions[key] = _kept(step, store) if step.stage in SHOWN_OUTSIDE else _REUSE
     _spare(plan, decisions)
     return decisions
 
@@ -103,7 +103,7 @@ def _spare(plan: Plan, decisions: dict[str, Decision]) -> None:
 
 
 def _kept(step: Step, store: Shelf) -> Decision:
-    artifact = store.find(step) if step.stage in SHOWN_OUTSIDE else None
+    artifact = store.find(step)
     stale = stage(step.stage).stale(step, artifact) if artifact else ""
     return Run(stale) if stale else _REUSE
 

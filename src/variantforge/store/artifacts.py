@@ -53,7 +53,11 @@ class Store:
 
     def has(self, step: Step) -> bool:
         """Whether ``find`` finds it. A plan asks this of thousands of steps: so it handles texts, not paths."""
-        return os.path.exists(f"{self._root_text}{step.stage}/{step.key}/{MANIFEST}")  # noqa: PTH110
+        try:
+            os.stat(f"{self._root_text}{step.stage}/{step.key}/{MANIFEST}")  # noqa: PTH116
+        except OSError:
+            return False
+        return True
 
     def keys(self, stage: str) -> set[str]:
         """Keys of all artifacts of one stage, from one listing of its folder."""
