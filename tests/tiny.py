@@ -66,3 +66,13 @@ def tiny_model(
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# tiny\n")
     return folder
+
+
+def in_files(model: Path, folder: Path, *, size: str = "64KB") -> Path:
+    """A copy of ``model`` in ``folder`` whose weights lie in several files, of ``size`` each where tensors are less."""
+    from transformers import AutoModelForCausalLM
+
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    AutoModelForCausalLM.from_pretrained(model, dtype="auto").save_pretrained(folder, max_shard_size=size)
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    return folder

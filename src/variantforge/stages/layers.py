@@ -19,9 +19,13 @@ def load_by_layers(folder: Path, scratch: Path) -> Module:
     """The model in ``folder`` in float32 on the CPU, saying what ``load_model``'s says.
 
     Its layers stay on disk: each is read when it runs, and given back after it. What stands beside them (embeddings,
-    output head) is held; so is all of a model that does not tell its layers. Raises BaseError as ``load_model`` does.
+    output head) is held; so is all of a model that is no more than two of its files, or does not tell its layers.
+    Raises BaseError as ``load_model`` does.
     """
     empty = empty_model(folder)
+    files = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    if 4 * sum(part.numel() for part in empty.parameters()) <= 2 * max(files, default=0):
+        return load_model(folder)
     places = dict(_places(empty, set(getattr(empty, "_no_split_modules", None) or ())))
     if _DISK not in places.values():
         return load_model(folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.stages.quantize.conftest import artifact, quantize
-from tests.tiny import tiny_model
+from tests.tiny import in_files, tiny_model
 from variantforge.errors import Interrupted, QuantizeError, WrongQuantizationConfig
 from variantforge.stages.models import load_model
 from variantforge.step import Artifact
@@ -26,14 +26,8 @@ def made_of(model: Path, root: Path, format: str, **context: Any) -> Artifact:
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tied Llama in several files."""
-    from transformers import AutoModelForCausalLM
-
-    folder = tiny_model(tmp_path_factory.mktemp("sharded") / "model")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16")
-    (folder / "model.safetensors").unlink()
-    model.save_pretrained(folder, max_shard_size="64KB")
-    assert len(list(folder.glob("*.safetensors"))) > 2
-    return folder
+    root = tmp_path_factory.mktemp("sharded")
+    return in_files(tiny_model(root / "whole"), root / "model")
 
 
 @pytest.fixture(scope="module")

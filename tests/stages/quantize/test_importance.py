@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from tests.stages.quantize.conftest import artifact, source_of
+from tests.tiny import in_files
 from tests.tiny_mixtures import tiny_mixture
 from variantforge.errors import Interrupted, QuantizeError
+from variantforge.stages.layers import load_by_layers
 from variantforge.stages.models import load_model
 from variantforge.stages.quantize.gguf_file import GgufFile
 from variantforge.stages.quantize.gguf_write import quantize_file
@@ -142,6 +144,23 @@ def test_the_step_writes_a_file_in_llama_cpps_form(sources: Callable[[str], tupl
         "unread": 0,
     }
     assert [event["done"] for event in events if event["kind"] == "progress"][-1] == 1408
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral", pytest.param("gpt_oss", marks=pytest.mark.slow)])
+def test_a_model_in_several_files_is_read_a_layer_at_a_time_and_says_the_same(
+    name: str, sources: Callable[[str], tuple[Path, Path]], tmp_path: Path
+) -> None:
+    model, source = sources(name)
+    files = {"one": model, "several": in_files(model, tmp_path / "model")}
+    contexts = [context_of(folder, source, tmp_path / name) for name, folder in files.items()]
+    for context in contexts:
+        compute_importance(context, GgufFile.open(source))
+    one, several = ((context.out / FILE).read_bytes() for context in contexts)
+    assert one == several
+    by_layers = load_by_layers(files["several"], tmp_path / "scratch")
+    importance_of(by_layers, GgufFile.open(source), rows_of(model)[:1])
+    held = [name for name, parameter in by_layers.named_parameters() if parameter.device.type != "meta"]
+    assert not [name for name in held if ".layers." in name]
 
 
 def test_a_request_to_stop_is_heard_after_each_row(sources: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:

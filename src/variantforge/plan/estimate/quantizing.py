@@ -50,7 +50,7 @@ HELD = {
     "w8a8": Held(files=1.0, tensors=0.5),
 }
 # They run the model over text, on all cores or on an accelerator: nothing is to be at work beside them.
-_ALONE = frozenset({"imatrix"})
+ALONE = frozenset({"imatrix"})
 
 
 def peak_bytes(plan: Plan, step: Step, store: Found) -> int | None:
@@ -68,7 +68,7 @@ def peak_bytes(plan: Plan, step: Step, store: Found) -> int | None:
 
 def _held(step: Step) -> Held | None:
     type = str(step.params.get("type", ""))
-    if step.stage != "quantize" or type in _ALONE:
+    if step.stage != "quantize" or type in ALONE:
         return None
     return HELD.get(f"{step.method}:{type}") or HELD.get(step.method)
 
