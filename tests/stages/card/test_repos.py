@@ -47,3 +47,18 @@ def test_a_name_the_hub_refuses_is_told_before_anything_runs(template: str) -> N
 def test_naming_problems_are_told_at_the_key_of_the_template(tmp_path: Path) -> None:
     family = made(tmp_path, {"publish": {"repo": "a--{variant}"}})
     assert {key for key, _ in family.problems} == {"publish.repo"}
+
+
+def test_a_form_that_no_variant_makes_is_told_at_its_place(tmp_path: Path) -> None:
+    full = {**ONE, "train": {"adapter": {"type": "full"}}}
+    named = {"artifacts": ["merged", "nf4", "gguf", "adapter"]}
+    family = made(tmp_path, {"variants": {"code": full}, "publish": named})
+    assert family.problems == [
+        ("publish.artifacts[1]", "no variant makes nf4: add nf4 to 'quantize', or remove it here"),
+        ("publish.artifacts[3]", "every variant trains all of its weights, so there is no adapter: remove it"),
+    ]
+
+
+def test_what_one_variant_makes_may_be_named_for_all(tmp_path: Path) -> None:
+    variants = {"code": ONE, "docs": {**ONE, "quantize": ["nf4"]}}
+    assert made(tmp_path, {"variants": variants, "publish": {"artifacts": ["gguf", "nf4"]}}).problems == []

@@ -36,10 +36,28 @@ class Repo(NamedTuple):
 
 def forms_of(family: FamilySpec, variant: VariantSpec) -> list[Form]:
     """The forms that are both asked for under ``publish.artifacts`` and made of this variant."""
-    made = {"merged"} | {format.partition(":")[0] for format in variant.quantize}
-    if variant.train.adapter.type != "full":
-        made.add("adapter")
+    made = _made_of(variant)
     return [form for form in FORMS if form in family.publish.artifacts and form in made]
+
+
+def _made_of(variant: VariantSpec) -> set[str]:
+    adapter = {"adapter"} if variant.train.adapter.type != "full" else set()
+    return {"merged", *adapter, *(format.partition(":")[0] for format in variant.quantize)}
+
+
+def unmade_forms(family: FamilySpec) -> Iterator[tuple[int, str]]:
+    """Places in ``publish.artifacts`` whose form is made of no variant, each with what would make it."""
+    if "artifacts" not in family.publish.model_fields_set:
+        return
+    made = set[str]().union(*map(_made_of, family.variants.values()))
+    for number, form in enumerate(family.publish.artifacts):
+        if form in made:
+            continue
+        if form == "adapter":
+            yield number, "every variant trains all of its weights, so there is no adapter: remove it"
+        else:
+            format = "gguf:Q4_K_M" if form == "gguf" else form
+            yield number, f"no variant makes {form}: add {format} to 'quantize', or remove it here"
 
 
 def repo(family: FamilySpec, variant: str, form: Form) -> Repo:

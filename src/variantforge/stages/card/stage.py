@@ -11,7 +11,7 @@ from variantforge.stages.card.descent import PARENT
 from variantforge.stages.card.page import family_page
 from variantforge.stages.card.params import card_params, family_params, variant_params
 from variantforge.stages.card.repo_card import repo_card
-from variantforge.stages.card.repos import Repo, formats_of, forms_of, naming_problems, repo, repos_of
+from variantforge.stages.card.repos import Repo, formats_of, forms_of, naming_problems, repo, repos_of, unmade_forms
 from variantforge.stages.card.teachers import teacher_inputs
 from variantforge.stages.evaluate.metric import CLEAN
 from variantforge.stages.stage import Desk, Place
@@ -42,6 +42,8 @@ class Card:
     def _plan_family(self, desk: Desk) -> None:
         for problem in naming_problems(desk.family):
             desk.problem("publish.repo", problem)
+        for number, problem in unmade_forms(desk.family):
+            desk.problem(f"publish.artifacts[{number}]", problem)
         places = {f"{it.variant}:{it.form}": Place(self.name, it.variant, it.form) for it in repos_of(desk.family)}
         cards = {role: desk.step(place) for role, place in places.items()}
         inputs = {role: step.key for role, step in cards.items() if step}
