@@ -100,7 +100,7 @@ def test_every_kind_of_error_ends_with_its_own_code(vf: Vf, monkeypatch: pytest.
     assert len(kinds) > 20
     for kind in kinds:
         argument = [errors.Problem("f:1:1", "k", "t")] if kind is errors.SpecError else "it went wrong"
-        monkeypatch.setattr("variantforge.cli.options.family_file", raising(kind(argument)))
+        monkeypatch.setattr("variantforge.cli.opening.family_file", raising(kind(argument)))
         ended = vf("check")
         assert ended.code == kind.exit_code
         assert "error: " in ended.err
@@ -114,7 +114,7 @@ def raising(error: BaseException) -> Callable[..., None]:
 
 
 def test_an_unexpected_failure_is_a_letter_without_a_trace(vf: Vf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("variantforge.cli.options.family_file", raising(ZeroDivisionError("division by zero")))
+    monkeypatch.setattr("variantforge.cli.opening.family_file", raising(ZeroDivisionError("division by zero")))
     ended = vf("check")
     assert ended.code == 1
     assert ended.err.startswith("error: ZeroDivisionError: division by zero\n  Nobody expected this failure (at ")
@@ -126,7 +126,7 @@ def test_an_unexpected_failure_is_a_letter_without_a_trace(vf: Vf, monkeypatch: 
 
 def test_a_failure_of_the_system_names_the_file(vf: Vf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "variantforge.cli.options.family_file", raising(PermissionError(13, "Permission denied", "f.yaml"))
+        "variantforge.cli.opening.family_file", raising(PermissionError(13, "Permission denied", "f.yaml"))
     )
     assert vf("check").err == "error: f.yaml: Permission denied\nnext: ls -ld .; then vf check\n"
 
@@ -168,7 +168,7 @@ def test_a_name_that_the_plan_does_not_have_is_answered_with_those_it_has(
 
 
 def test_ctrl_c_ends_with_5_and_the_command_to_go_on(vf: Vf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("variantforge.cli.options.family_file", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("variantforge.cli.opening.family_file", raising(KeyboardInterrupt()))
     ended = vf("check")
     assert ended.code == 5
     assert ended.err == "error: stopped\nnext: vf check   # goes on from here\n"

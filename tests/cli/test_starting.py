@@ -50,7 +50,7 @@ def test_a_plan_keeps_digests_for_the_next_and_does_without_where_it_cannot(vf: 
 
 
 def test_a_long_read_is_told_once(vf: Vf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("variantforge.cli.options.LONG_READ_BYTES", 50_000_000)
+    monkeypatch.setattr("variantforge.cli.opening.LONG_READ_BYTES", 50_000_000)
     vf("init")
     assert re.search(r"^reading \S+SmolLM2\S+ \(\d+\.\d MB\) once", vf("plan").err, re.MULTILINE)
     assert vf("plan").err == ""

@@ -12,6 +12,7 @@ import typer
 from variantforge.cli.force import check_reason, force_refused, forced_gates, write_forced
 from variantforge.cli.gates import gates_told, release_gates
 from variantforge.cli.hub_state import warn_early
+from variantforge.cli.opening import Opened, open_family, published_at
 from variantforge.cli.options import (
     DEFAULT_FILE,
     EXAMPLES_HEADING,
@@ -20,12 +21,9 @@ from variantforge.cli.options import (
     Json,
     Offline,
     Only,
-    Opened,
     StoreFolder,
     Until,
     again,
-    open_family,
-    published_at,
 )
 from variantforge.cli.output import Output, error_document
 from variantforge.cli.progress import outcome_of, reporter_for

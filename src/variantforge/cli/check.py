@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder, open_family
+from variantforge.cli.opening import open_family
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder
 from variantforge.cli.output import Output
 from variantforge.cli.words import counted
 

@@ -11,16 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variantforge.cli.options import (
-    DEFAULT_FILE,
-    EXAMPLES_HEADING,
-    STYLE,
-    File,
-    Json,
-    StoreFolder,
-    again,
-    open_family,
-)
+from variantforge.cli.opening import open_family
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder, again
 from variantforge.cli.output import Cell, Output
 from variantforge.cli.words import counted, figure
 

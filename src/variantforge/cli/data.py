@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from variantforge.cli.options import (
-    DEFAULT_FILE,
-    EXAMPLES_HEADING,
-    STYLE,
-    File,
-    Json,
-    Opened,
-    StoreFolder,
-    open_family,
-    typed_store,
-)
+from variantforge.cli.opening import Opened, open_family
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder, typed_store
 from variantforge.cli.output import Output
 from variantforge.cli.progress import reporter_for
 from variantforge.cli.rows import write_check, write_sample

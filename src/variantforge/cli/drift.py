@@ -11,16 +11,8 @@ import typer
 
 from variantforge.cli.hub import open_hub
 from variantforge.cli.markdown import write_markdown
-from variantforge.cli.options import (
-    DEFAULT_FILE,
-    EXAMPLES_HEADING,
-    STYLE,
-    File,
-    Json,
-    StoreFolder,
-    again,
-    open_family,
-)
+from variantforge.cli.opening import open_family
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder, again
 from variantforge.cli.output import Cell, Output
 from variantforge.cli.releases import IndexRepo, OfChannel, target_in, target_of
 from variantforge.cli.words import counted

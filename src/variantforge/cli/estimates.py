@@ -9,7 +9,7 @@ from variantforge.cli.output import Cell, Output
 from variantforge.cli.words import duration, size
 
 if TYPE_CHECKING:
-    from variantforge.cli.options import Opened, Recalled
+    from variantforge.cli.opening import Opened, Recalled
     from variantforge.errors import OutOfBudget
     from variantforge.plan.build import Plan
     from variantforge.plan.estimate import Estimate, Estimates

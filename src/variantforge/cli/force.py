@@ -9,7 +9,7 @@ from variantforge.cli.output import Output
 from variantforge.errors import UsageError
 
 if TYPE_CHECKING:
-    from variantforge.cli.options import Opened
+    from variantforge.cli.opening import Opened
     from variantforge.plan.plan import Plan
     from variantforge.run.results import RunReport
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from variantforge.cli.words import counted
 
 if TYPE_CHECKING:
-    from variantforge.cli.options import Opened
+    from variantforge.cli.opening import Opened
 
 
 def release_gates(opened: Opened) -> dict[str, Any] | None:

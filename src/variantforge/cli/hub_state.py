@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from variantforge.cli.changes import changes_document, write_changes
 from variantforge.cli.hub import open_hub, releases_of
-from variantforge.cli.options import Opened
+from variantforge.cli.opening import Opened
 from variantforge.cli.output import Output
 from variantforge.errors import HubUnreachable, VariantforgeError
 

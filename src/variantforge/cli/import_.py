@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from variantforge.cli.hub import confirm, open_hub, releases_of, releasing
-from variantforge.cli.options import (
-    DEFAULT_FILE,
-    EXAMPLES_HEADING,
-    STYLE,
-    File,
-    Json,
-    StoreFolder,
-    again,
-    known_before,
-    open_family,
-    shown,
-    store_of,
-)
+from variantforge.cli.opening import known_before, open_family, store_of
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder, again, shown
 from variantforge.cli.output import Output
 from variantforge.cli.releases import Counting, IndexRepo, OfChannel, Target, check_repo, target_of
 from variantforge.cli.words import counted, size

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variantforge.cli.options import (
-    DEFAULT_FILE,
-    EXAMPLES_HEADING,
-    STYLE,
-    File,
-    Json,
-    Opened,
-    StoreFolder,
-    again,
-    open_family,
-    shown,
-)
+from variantforge.cli.opening import Opened, open_family
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder, again, shown
 from variantforge.cli.output import Output
 from variantforge.cli.words import counted
 from variantforge.errors import NotAsLocked

@@ -12,6 +12,7 @@ from variantforge.cli.estimates import estimated, estimates_document, write_esti
 from variantforge.cli.force import forced_gates, write_forced
 from variantforge.cli.hub_state import look_at_hub, write_hub
 from variantforge.cli.markdown import plan_markdown, write_markdown
+from variantforge.cli.opening import Opened, Recalled, open_family, recall_family
 from variantforge.cli.options import (
     DEFAULT_FILE,
     EXAMPLES_HEADING,
@@ -20,12 +21,8 @@ from variantforge.cli.options import (
     Json,
     Offline,
     Only,
-    Opened,
-    Recalled,
     StoreFolder,
     Until,
-    open_family,
-    recall_family,
 )
 from variantforge.cli.output import Cell, Output, error_document
 from variantforge.cli.power import outlooks_of, power_document, write_power

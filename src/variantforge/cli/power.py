@@ -9,7 +9,7 @@ from variantforge.cli.output import Cell, Output
 from variantforge.cli.words import counted
 
 if TYPE_CHECKING:
-    from variantforge.cli.options import Opened, Recalled
+    from variantforge.cli.opening import Opened, Recalled
     from variantforge.plan.explain import Decision
     from variantforge.plan.power import Outlook
     from variantforge.stages import Place

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from variantforge.cli.changes import changes_document, write_changes
 from variantforge.cli.hub import Progress, confirm, open_hub, releases_of, releasing, write_released
-from variantforge.cli.options import Opened
+from variantforge.cli.opening import Opened
 from variantforge.cli.output import Output
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import typer
 
 from variantforge.cli.changes import changes_document, write_changes
 from variantforge.cli.hub import Progress, confirm, open_hub, releases_of, releasing, write_released
-from variantforge.cli.options import family_file, store_of
+from variantforge.cli.opening import family_file, store_of
 from variantforge.cli.output import Output
 from variantforge.cli.words import counted
 from variantforge.errors import UsageError

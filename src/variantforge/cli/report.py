@@ -8,17 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from variantforge.cli.options import (
-    DEFAULT_FILE,
-    EXAMPLES_HEADING,
-    STYLE,
-    File,
-    Json,
-    StoreFolder,
-    again,
-    open_family,
-    shown,
-)
+from variantforge.cli.opening import open_family
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder, again, shown
 from variantforge.cli.output import Output
 from variantforge.cli.words import size
 from variantforge.errors import UsageError

@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from variantforge.cli.gates import gates_told
-from variantforge.cli.options import (
-    DEFAULT_FILE,
-    EXAMPLES_HEADING,
-    STYLE,
-    File,
-    Json,
-    StoreFolder,
-    again,
-    family_file,
-    published_at,
-    shown,
-    store_of,
-)
+from variantforge.cli.opening import family_file, published_at, store_of
+from variantforge.cli.options import DEFAULT_FILE, EXAMPLES_HEADING, STYLE, File, Json, StoreFolder, again, shown
 from variantforge.cli.output import Cell, Output
 from variantforge.cli.words import duration, figure, size
 from variantforge.errors import UsageError

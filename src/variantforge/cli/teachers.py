@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from variantforge.cli.output import Output
 
 if TYPE_CHECKING:
-    from variantforge.cli.options import Opened, Recalled
+    from variantforge.cli.opening import Opened, Recalled
     from variantforge.plan.build import Plan
     from variantforge.plan.explain import Decision
     from variantforge.stages.data.teacher.asking import Asking
