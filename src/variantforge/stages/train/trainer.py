@@ -1,4 +1,5 @@
-"""What every Trainer here does beyond its library's: order, checkpoints, finite steps, progress.
+"""What every Trainer here does beyond its library's: finite steps, counts and progress, and, with ``order.py`` and
+``keeping.py``, its order of rows and its checkpoints.
 
 ``Careful`` is mixed into the trainer class of a method: ``type("…", (Careful, SFTTrainer), {})``. It overrides only
 methods that transformers' Trainer calls at well-defined places, and adds nothing to what is learned. A method whose
@@ -10,13 +11,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from variantforge.errors import Interrupted, LossSpike, NonFiniteLoss, TrainError
-from variantforge.stages.train import checkpoints
-from variantforge.stages.train.adapters import require_reached, trainable
-from variantforge.stages.train.order import EpochOrder, FilledOrder
+from variantforge.stages.train.adapters import require_reached
+from variantforge.stages.train.keeping import Keeping
+from variantforge.stages.train.order import FilledOrder, InOrder
 from variantforge.stages.train.processes import ranks
 from variantforge.stages.train.spikes import IN_A_ROW, Spikes
 from variantforge.step import StepContext
@@ -24,21 +24,11 @@ from variantforge.step import StepContext
 Names = Callable[[list[int]], list[str]]
 
 
-class Careful:
+class Careful(InOrder, Keeping):
     """Mixed in before a subclass of transformers' Trainer. Call ``watch`` before ``train``."""
 
-    args: Any
-    state: Any
-    model: Any
-    accelerator: Any
-    optimizer: Any
-    lr_scheduler: Any
-    train_dataset: Any
     shown: tuple[str, ...] = ("loss", "tokens_per_s", "learning_rate", "grad_norm")  # metrics that progress tells of
-    knows_processes = False  # whether the library's sampler already counts the processes, or is one of one process
     is_fsdp_enabled: bool
-    _order: EpochOrder
-    _filler: Any = None
 
     def watch(self, context: StepContext, warmup: float | None, row_names: Names) -> None:
         """``warmup``: share of all steps, unless the user said. ``row_names``: positions -> names for messages."""
@@ -48,6 +38,11 @@ class Careful:
         self.tokens = self.supervised_tokens = 0  # of all processes, once a step is done
         self._counted = (0, 0)
         self._since: tuple[float, int] | None = None
+
+    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
+        if self._warmup is not None:
+            self.args.warmup_steps = int(self._warmup * num_training_steps)
+        return super().create_scheduler(num_training_steps, *args, **kwargs)  # type: ignore[misc]
 
     # --- processes ----------------------------------------------------------------------------------------------
 
@@ -65,61 +60,9 @@ class Careful:
                 next="remove resources.accelerate.fsdp: each process then holds the whole base (DDP)",
             )
 
-    # --- data order ---------------------------------------------------------------------------------------------
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
-        """The order is that of one process: of the whole training set, in windows of the global batch."""
-        seed, args = self.args.data_seed if self.args.data_seed is not None else self.args.seed, self.args
-        steps = args.gradient_accumulation_steps
-        args.gradient_accumulation_steps = steps if self.knows_processes else self._micro_batches_of_a_step
-        inner = super()._get_train_sampler(train_dataset if self._filler is None else self._unfilled)  # type: ignore[misc]
-        args.gradient_accumulation_steps = steps
-        self._order = EpochOrder(inner, seed)
-        if self._filler is not None:
-            self._order = FilledOrder(inner, seed, args.per_device_train_batch_size * ranks.world())
-        return self._order
-
-    def get_train_dataloader(self) -> Any:
-        """Where one process of several would have rows more than another, rows that teach nothing fill up."""
-        self._filler, self._unfilled = self.filler() if ranks.world() > 1 else None, self.train_dataset
-        if self._filler is None:
-            return self._tell_repeated(super().get_train_dataloader())  # type: ignore[misc]
-        from datasets import concatenate_datasets
-
-        self.train_dataset = concatenate_datasets([self._unfilled, self._filler])
-        try:
-            return super().get_train_dataloader()  # type: ignore[misc]
-        finally:
-            self.train_dataset = self._unfilled
-
-    def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> Any:
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:
         self._require_shards()
-        self._order.set_epoch(epoch)  # a shard of a loader that goes on within an epoch does not pass it on
-        return super()._run_epoch(*args, epoch=epoch, **kwargs)  # type: ignore[misc]
-
-    def _tell_repeated(self, loader: Any) -> Any:
-        """accelerate fills up with the first rows of an epoch."""
-        repeated = -len(self._order) % (self.args.per_device_train_batch_size * ranks.world())
-        if ranks.world() > 1 and repeated:
-            self.context.note(
-                f"the last step of each epoch learns its first {f'{repeated} rows' if repeated > 1 else 'row'} once "
-                f"more, so that all processes have equally many: {len(self._order)} rows do not come out even"
-            )
-        return loader
-
-    def filler(self) -> Any:
-        """A dataset of one row like the training set's that teaches nothing; None where a method has no such row."""
-        return None
-
-    @property
-    def _micro_batches_of_a_step(self) -> int:
-        """Of all processes."""
-        return int(self.args.gradient_accumulation_steps) * ranks.world()
-
-    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
-        if self._warmup is not None:
-            self.args.warmup_steps = int(self._warmup * num_training_steps)
-        return super().create_scheduler(num_training_steps, *args, **kwargs)  # type: ignore[misc]
+        return super()._run_epoch(*args, **kwargs)
 
     # --- steps --------------------------------------------------------------------------------------------------
 
@@ -166,10 +109,6 @@ class Careful:
             return 0
         return int(self._order.fillers * len(self._filler[0]["input_ids"]))
 
-    @property
-    def _goes_on_regardless(self) -> bool:
-        return bool(self.context.step.hints.get("on_spike") == "note")
-
     def _tell_spike(self, loss: float) -> None:
         step, limit = self.state.global_step + 1, self._spikes.limit
         told = (
@@ -201,19 +140,6 @@ class Careful:
     def _rows_of_step(self) -> list[str]:
         return self._row_names(self.positions_of_step())
 
-    def positions_of_step(self) -> list[int]:
-        """Where in the dataset the rows of the step being done stand."""
-        rows_per_step = self.args.per_device_train_batch_size * self._micro_batches_of_a_step
-        first = (self.state.global_step % self._steps_of_an_epoch) * rows_per_step
-        return self._order.order(self._order.epoch)[first : first + rows_per_step]
-
-    @property
-    def _steps_of_an_epoch(self) -> int:
-        rows, size = len(self._order.inner), self.args.per_device_train_batch_size
-        batches = rows // size if self.args.dataloader_drop_last else math.ceil(rows / size)
-        steps: int = math.ceil(batches / self._micro_batches_of_a_step)
-        return max(1, steps)
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._since:
             seconds = time.monotonic() - self._since[0]
@@ -222,88 +148,6 @@ class Careful:
         metrics = {name: logs[name] for name in self.shown if name in logs}
         if metrics:
             self.context.progress(self.state.global_step, self.state.max_steps, "step", **metrics)
-
-    # --- checkpoints --------------------------------------------------------------------------------------------
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """None after the last step: the library would train one step more when it goes on from there. And none while
-        the loss is above its range: what is kept is from before. And none of DeepSpeed's state, which lies in parts."""
-        at_end, too_high = self.state.global_step >= self.state.max_steps, self._spikes.high
-        if self.args.deepspeed or at_end or (too_high and not self._goes_on_regardless):
-            return
-        place = checkpoints.checkpoint_path(Path(self.args.output_dir), self.state.global_step)
-        self.store_flos()  # type: ignore[attr-defined]
-        weights = {name: ranks.whole(parameter) for name, parameter in trainable(self.model)}
-        everything = self._everything()
-        if ranks.writes():
-            checkpoints.write_checkpoint(place, weights, everything, lambda path: self.state.save_to_json(str(path)))
-            checkpoints.rotate(place.parent, keep=self.args.save_total_limit)
-        ranks.wait_for_all()  # one that is asked to stop does so after it was written
-
-    def _everything(self) -> dict[str, Any]:
-        scaler = self.accelerator.scaler
-        return {
-            "optimizer": ranks.whole_tree(self.optimizer.state_dict()),
-            "scheduler": self.lr_scheduler.state_dict(),
-            "scaler": scaler.state_dict() if scaler is not None else None,
-            "random": ranks.told_by_all(checkpoints.random_states()),
-            "counts": [self.tokens, self.supervised_tokens],
-            "losses": [list(self._spikes.losses), self._spikes.high],
-        }
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        import torch
-
-        saved = checkpoints.read_weights(Path(resume_from_checkpoint))
-        with torch.no_grad():
-            for name, parameter in trainable(self.model):
-                parameter.copy_(ranks.like(parameter, saved[name]))
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None:
-            return
-        saved = checkpoints.read_state(Path(checkpoint))
-        self.optimizer.load_state_dict(self._laid_out(saved["optimizer"]))
-        self.lr_scheduler.load_state_dict(saved["scheduler"])
-        if saved["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(saved["scaler"])
-        self.tokens, self.supervised_tokens = saved["counts"]
-        self._counted = (self.tokens, self.supervised_tokens)
-        self._spikes = Spikes(*saved["losses"])
-
-    def _laid_out(self, saved: dict[str, Any]) -> dict[str, Any]:
-        """An optimizer's state with every tensor as its parameter is: in shards, where that is."""
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-
-        def laid_out(parameter: Any, value: Any) -> Any:
-            of_its_shape = getattr(value, "shape", None) == parameter.shape
-            return ranks.like(parameter, value) if of_its_shape else value
-
-        state = {
-            index: {name: laid_out(parameters[index], value) for name, value in values.items()}
-            for index, values in saved["state"].items()
-        }
-        return {**saved, "state": state}
-
-    def _load_scaler(self, checkpoint: str | None) -> None:
-        """Done with the optimizer."""
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is None:
-            return
-        states, rank = checkpoints.read_state(Path(checkpoint))["random"], ranks.rank()  # of each that there was
-        checkpoints.restore_random_states(states[rank % len(states)])
-        if rank >= len(states):
-            _begin_apart(rank)
-
-
-def _begin_apart(rank: int) -> None:
-    """Generators of a process that was not there when the checkpoint was written: a function of another's, and not the
-    same, or both would write the same answers to the same prompts."""
-    import torch
-    from transformers import set_seed
-
-    set_seed((int(torch.randint(1 << 31, ())) + rank) % (1 << 32))
 
 
 def stop_callback(context: StepContext) -> Any:
