@@ -18,7 +18,6 @@ from variantforge.stages.evaluate.statistics import (
     gained,
     interval,
     measured,
-    one_sided,
 )
 
 LOSS = Metric("loss", "nll", "tokens", "lower")
@@ -111,7 +110,7 @@ def test_of_one_example_no_bounds_are_known():
 
 
 def test_equal_examples_have_no_spread():
-    assert one_sided(LOSS, rows([2.0] * 9)) == (2.0, 2.0, 2.0, 9)
+    assert measured(LOSS, rows([2.0] * 9)).interval == (2.0, 2.0, 2.0, 9)
 
 
 def test_examples_without_tokens_are_not_counted():

@@ -72,13 +72,8 @@ def gain(metric: Metric, subject: Sequence[Example], other: Sequence[Example]) -
     return gained(metric, subject, other).interval
 
 
-def one_sided(metric: Metric, examples: Iterable[Example]) -> Interval:
-    """The metric with one-sided 95 % bounds: what a demand on a fixed figure is held against."""
-    return measured(metric, examples).interval
-
-
 def measured(metric: Metric, examples: Iterable[Example]) -> Evidence:
-    """What examples say of a metric itself. Raises NothingToCount."""
+    """What examples say of a metric itself: what a demand on a fixed figure is held against. Raises NothingToCount."""
     rows = [row for row in examples if row.get(metric.per)]
     columns, clusters = _columns(metric, rows), _clusters(rows)
     drawn = partial(_bootstrapped, columns, clusters, _value_of(metric), "bootstrap")
