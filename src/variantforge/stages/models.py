@@ -60,8 +60,9 @@ def load_model(
     ``device`` may also name one for each part, ``disk`` among them; what cannot be read where it lies is then put into
     the folder ``offload``.
 
-    A folder that holds a quantized model loads the same way; ``dtype`` is then that of its unquantized parts. GPTQ and
-    AWQ weights, whose packages are not ours, are loaded as what they stand for.
+    A folder that holds a quantized model loads the same way; ``dtype`` is then that of its unquantized parts, but for
+    bitsandbytes', which transformers leaves in the type that they were saved in. GPTQ and AWQ weights, whose packages
+    are not ours, are loaded as what they stand for.
     Raises BaseError when the folder cannot be loaded, or when tensors are missing, left over or of another shape:
     transformers alone would fill missing ones with random numbers.
     """
