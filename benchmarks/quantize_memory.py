@@ -2,11 +2,11 @@
 
     python -m benchmarks.quantize_memory [--layers 28] [--hidden 1024] [--file-mb 202] [--steps nf4 gguf:Q4_K_M ...]
 
-A random Llama, saved in files twice as large as its embeddings (the Hub's models have two to five times, as a rule), is
-quantized, each step in a process of its own. Told is the peak of what the processes of a step hold of their own
-(RssAnon); pages of files that are mapped are the system's to take back. What python and the libraries take in a step is
-told by a model of next to nothing, of the same kind; ``held_files`` is what a step held above that, in sizes of the
-model's largest file. Target: at most 2. Run from the repository's root.
+A random Llama, saved in files twice as large as its embeddings, is quantized, each step in a process of its own. Told
+is the peak of what the processes of a step hold of their own (RssAnon); pages of files that are mapped are the system's
+to take back. What python and the libraries take in a step is told by a model of next to nothing, of the same kind;
+``held_files`` is what a step held above that, in sizes of the model's largest file. Target: at most 2. Run from the
+repository's root.
 """
 
 from __future__ import annotations
