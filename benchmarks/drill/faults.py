@@ -93,23 +93,17 @@ def all_cases(size: Size, known: dict[tuple[str, Mode], tuple[list[Point], int]]
 
 # ---- the processes
 
-_BENCH: Bench | None = None
+_BENCH: Bench  # the one of a worker, with a hub of its own
 
 
-def bench() -> Bench:
-    """The one of this process, with a hub of its own."""
+def _settle(root: str) -> None:
+    """Makes this worker's bench in a folder under ``root``: who removes it outlives a worker that is killed."""
     global _BENCH
-    if _BENCH is None:
-        import atexit
-
-        os.fsync = lambda descriptor: None  # a killed process loses nothing that it wrote; a power cut is not drilled
-        clients.settle_client("lfs")
-        hub, folder = LocalHub(), tempfile.TemporaryDirectory(prefix="drill-")
-        atexit.register(folder.cleanup)
-        atexit.register(hub.stop)
-        _BENCH = Bench(hub, Path(folder.name))
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-    return _BENCH
+    os.fsync = lambda descriptor: None  # a killed process loses nothing that it wrote; a power cut is not drilled
+    clients.settle_client("lfs")
+    folder = Path(tempfile.mkdtemp(dir=root))
+    _BENCH = Bench(LocalHub(folder / "hub"), folder)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
@@ -119,7 +113,7 @@ def _end_with_parent() -> None:
 
 
 def undisturbed(scenario: str, mode: Mode) -> tuple[list[Point], int]:
-    _, points, journal = bench().undisturbed(scenario, mode)
+    _, points, journal = _BENCH.undisturbed(scenario, mode)
     return points, journal
 
 
@@ -159,7 +153,10 @@ def run(
     ``tell`` hears of progress and of every problem.
     """
     began = time.monotonic()
-    with ProcessPoolExecutor(workers, mp_context=clients.CONTEXT) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="drill-") as root,
+        ProcessPoolExecutor(workers, clients.CONTEXT, _settle, (root,)) as pool,
+    ):
         wanted: list[tuple[str, Mode]] = [("first", "lfs"), ("second", "lfs"), ("first", "xet")]
         known = dict(zip(wanted, pool.map(undisturbed, *zip(*wanted, strict=True)), strict=True))
         told = Told(seed, {f"{scenario} by {mode}": len(points) for (scenario, mode), (points, _) in known.items()})
@@ -187,4 +184,4 @@ def _races(size: Size) -> list[tuple[int, bool, int]]:
 
 
 def _do(work: Case | tuple[int, bool, int]) -> Result:
-    return bench().try_case(work) if isinstance(work, Case) else races.race(bench(), *work)
+    return _BENCH.try_case(work) if isinstance(work, Case) else races.race(_BENCH, *work)
