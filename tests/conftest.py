@@ -55,6 +55,14 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with few tokens, which costs half as much: where llama.cpp is not asked. Read only."""
+    from tests.tiny import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("small") / "llama", small=True)
+
+
+@pytest.fixture(scope="session")
 def tiny_qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Qwen3 with untied embeddings. Read only."""
     from tests.tiny import tiny_model

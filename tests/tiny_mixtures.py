@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.tiny import tokenizer_folder
+from tests.tiny import small_tokenizer_folder, tokenizer_folder
 
 
-def tiny_mixture(folder: Path, arch: str, *, hidden: int = 32, experts: int = 4) -> Path:
+def tiny_mixture(folder: Path, arch: str, *, hidden: int = 32, experts: int = 4, small: bool = False) -> Path:
     """Writes a random model (``mixtral``, ``qwen3_moe`` or ``gpt_oss``) into ``folder``, as the Hub would hold it."""
     import torch
     from transformers import (
@@ -20,7 +20,7 @@ def tiny_mixture(folder: Path, arch: str, *, hidden: int = 32, experts: int = 4)
         Qwen3MoeConfig,
     )
 
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder())
+    tokenizer = AutoTokenizer.from_pretrained(small_tokenizer_folder() if small else tokenizer_folder())
     shape: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": hidden,

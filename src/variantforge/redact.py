@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ def _forms() -> list[str]:
     return sorted({form for secret in secrets for form in _forms_of(secret)}, key=len, reverse=True)
 
 
-def _forms_of(secret: str) -> set[str]:
+@cache
+def _forms_of(secret: str) -> frozenset[str]:
     from urllib.parse import quote, quote_plus
 
-    return {secret, quote(secret, safe=""), quote_plus(secret), *_base64_of(secret.encode())}
+    return frozenset({secret, quote(secret, safe=""), quote_plus(secret), *_base64_of(secret.encode())})
 
 
 def _base64_of(secret: bytes) -> set[str]:

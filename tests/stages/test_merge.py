@@ -45,8 +45,8 @@ def loud(source: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loud_llama(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Path:
-    return loud(tiny_llama, tmp_path_factory.mktemp("loud") / "llama")
+def loud_llama(tmp_path_factory: pytest.TempPathFactory, small_llama: Path) -> Path:
+    return loud(small_llama, tmp_path_factory.mktemp("loud") / "llama")
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +121,8 @@ def test_qlora_tells_how_far_the_merged_model_is_from_the_nf4_base_it_was_traine
     assert facts["kl_mean"] * 5 < facts["kl_nf4_base"]
 
 
-def test_a_fully_trained_model_is_the_merged_one(tmp_path: Path, tiny_llama: Path) -> None:
-    lab = Lab(tmp_path, tiny_llama)
+def test_a_fully_trained_model_is_the_merged_one(tmp_path: Path, small_llama: Path) -> None:
+    lab = Lab(tmp_path, small_llama)
     trained = lab.train(lab.step({"type": "full"}, max_steps=1))
     merged = merge(lab, trained)
     weights = Path("model") / "model.safetensors"

@@ -19,8 +19,8 @@ CHAT = {"id": "1", "messages": [{"role": "user", "content": "Hi"}, {"role": "ass
 
 
 @pytest.fixture
-def base(tiny_llama: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+def base(small_llama: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_llama, tmp_path / "model"))
 
 
 def talkative(base: Path) -> None:

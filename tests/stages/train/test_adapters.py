@@ -93,7 +93,7 @@ def mixture(mixtures: dict[str, Lab], tmp_path_factory: pytest.TempPathFactory, 
     arch = request.param
     if arch not in mixtures:
         root = tmp_path_factory.mktemp(arch)
-        mixtures[arch] = Lab(root, loud(tiny_mixture(root / "made", arch), root / "model"))
+        mixtures[arch] = Lab(root, loud(tiny_mixture(root / "made", arch, small=True), root / "model"))
     return mixtures[arch]
 
 

@@ -29,7 +29,7 @@ def opinionated(folder: Path) -> Path:
     """The student with an opinion of its own, of rank 1: half of a layer's numbers speak for forty tokens."""
     import torch
 
-    model: Any = load_model(tiny_model(folder))
+    model: Any = load_model(tiny_model(folder, small=True))
     with torch.no_grad():
         weight = model.model.layers[-1].mlp.down_proj.weight
         wanted = model.model.embed_tokens.weight[260:300].sum(0)

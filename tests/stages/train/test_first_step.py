@@ -94,7 +94,7 @@ def test_packed_rows_are_scored_as_on_their_own(
     arch: str, tmp_path: Path, seen: list[tuple[float | None, float]], tiny_llama: Path
 ) -> None:
     make = tiny_mixture if arch in MIXTURES else tiny_model
-    lab = Lab(tmp_path / "lab", tiny_llama if arch == "llama" else make(tmp_path / "model", arch))
+    lab = Lab(tmp_path / "lab", tiny_llama if arch == "llama" else make(tmp_path / "model", arch, small=True))
     adapter = {"target_modules": "all-linear", **({"experts": "frozen"} if arch in MIXTURES else {})}
     packed = {**ONE_STEP, "packing": True, "max_length": 128, "per_device_train_batch_size": 1}
     lab.train(lab.step(adapter, **packed))
@@ -106,7 +106,7 @@ def test_packed_rows_are_scored_as_on_their_own(
 @pytest.mark.slow
 def test_an_architecture_that_does_not_keep_packed_rows_apart_is_found(tmp_path: Path) -> None:
     """gpt-oss, as transformers 5.23 has it on a CPU, does not look at where positions begin anew."""
-    lab = Lab(tmp_path / "lab", tiny_mixture(tmp_path / "model", "gpt_oss"))
+    lab = Lab(tmp_path / "lab", tiny_mixture(tmp_path / "model", "gpt_oss", small=True))
     step = lab.step(
         {"target_modules": ["q_proj"], "experts": "frozen"}, **{**ONE_STEP, "packing": True, "max_length": 128}
     )

@@ -213,9 +213,9 @@ def test_a_loss_that_is_not_finite_names_step_and_row_and_saves_nothing(tmp_path
     import torch
     from safetensors.torch import load_file, save_file
 
-    model = tiny_model(tmp_path / "model", "qwen3", tied=False)
-    rows = [*sums(9), chat("What is a zebra?", "An animal.")]
-    (token,) = load_tokenizer(model)(" zebra")["input_ids"]
+    model = tiny_model(tmp_path / "model", "qwen3", tied=False, small=True)
+    rows = [*sums(9), chat("What is a river?", "Water that flows.")]
+    (token,) = load_tokenizer(model)(" river")["input_ids"]
     tensors = load_file(model / "model.safetensors")
     tensors["model.embed_tokens.weight"][token] = float("nan")
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
