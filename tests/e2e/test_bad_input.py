@@ -51,17 +51,19 @@ def family(folder: Path, dataset: str, base: str = PACKAGED, kind: str = "code")
     ids=["column not there", "empty", "not JSON", "field missing"],
 )  # fmt: skip
 def test_rows_that_cannot_be_used_are_named_with_their_place(
-    tiny_llama: Path, tmp_path: Path, name: str, content: str, dataset: str, texts: list[str]
+    small_llama: Path, tmp_path: Path, name: str, content: str, dataset: str, texts: list[str]
 ) -> None:
     (tmp_path / name).write_text(content)
-    family(tmp_path, dataset, base=str(tiny_llama))
+    family(tmp_path, dataset, base=str(small_llama))
     told(vf(tmp_path, "apply", "--until", "data"), 1, *texts, "next:")
 
 
-def test_instruct_over_a_base_without_chat_template_is_refused_while_planning(tiny_llama: Path, tmp_path: Path) -> None:
+def test_instruct_over_a_base_without_chat_template_is_refused_while_planning(
+    small_llama: Path, tmp_path: Path
+) -> None:
     import shutil
 
-    shutil.copytree(tiny_llama, tmp_path / "base")
+    shutil.copytree(small_llama, tmp_path / "base")
     (tmp_path / "base" / "chat_template.jinja").unlink()
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     family(tmp_path, "{path: ./rows.jsonl}", base="./base", kind="instruct")
@@ -108,9 +110,9 @@ def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path, tiny_llama: Pat
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_apply_ends_with_code_5_and_goes_on_where_it_was(
-    tiny_llama: Path, tmp_path: Path, number: signal.Signals
+    small_llama: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    write_family(tmp_path, tiny_llama, steps=400)
+    write_family(tmp_path, small_llama, steps=400)
     command = [sys.executable, "-m", "variantforge", "apply", "--until", "train", "--only", "lora"]
     running = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -123,15 +125,15 @@ def test_a_stopped_apply_ends_with_code_5_and_goes_on_where_it_was(
     assert running.returncode == 5, output
     assert "Traceback" not in output
     assert "vf apply" in output
-    write_family(tmp_path, tiny_llama, steps=400)
+    write_family(tmp_path, small_llama, steps=400)
     plan = vf(tmp_path, "plan", "--until", "train", "--only", "lora")
     assert "1 run" in plan.stdout, plan.stdout
 
 
 @pytest.mark.slow
-def test_rows_mined_from_code_are_shown_as_such(tiny_llama: Path, tmp_path: Path) -> None:
+def test_rows_mined_from_code_are_shown_as_such(small_llama: Path, tmp_path: Path) -> None:
     """They have no format that was recognised, and no columns that were left unread."""
-    family(tmp_path, "{source: python_source, packages: [json], min_lines: 1}", base=str(tiny_llama))
+    family(tmp_path, "{source: python_source, packages: [json], min_lines: 1}", base=str(small_llama))
     told(vf(tmp_path, "apply", "--until", "data"), 0)
     assert "python_source write_function\n" in vf(tmp_path, "show").stdout
     assert '"ignored_columns": []' in vf(tmp_path, "show", "--json").stdout

@@ -32,25 +32,25 @@ def test_it_says_what_the_whole_model_says_and_holds_no_layer(architecture: str,
 
 
 def test_a_model_that_tells_no_layers_is_held_whole(
-    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import LlamaPreTrainedModel
 
     monkeypatch.setattr(LlamaPreTrainedModel, "_no_split_modules", None)
-    model = load_by_layers(in_files(tiny_llama, tmp_path / "model"), tmp_path)
+    model = load_by_layers(in_files(small_llama, tmp_path / "model"), tmp_path)
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
 
 
-def test_a_model_in_one_file_is_held_whole(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_model_in_one_file_is_held_whole(small_llama: Path, tmp_path: Path) -> None:
     """In float32 it is two of its files, which is what a step may hold."""
-    model = load_by_layers(tiny_llama, tmp_path)
+    model = load_by_layers(small_llama, tmp_path)
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
 
 
-def test_a_tensor_that_is_not_there_is_an_error(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_tensor_that_is_not_there_is_an_error(small_llama: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    folder, name = in_files(tiny_llama, tmp_path / "model"), "model.layers.1.mlp.up_proj.weight"
+    folder, name = in_files(small_llama, tmp_path / "model"), "model.layers.1.mlp.up_proj.weight"
     file = folder / json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"][name]
     tensors = load_file(file)
     del tensors[name]

@@ -311,7 +311,7 @@ def test_a_snapshot_of_the_hub_is_materialised_like_a_folder(
     assert weights(base.path / "model").keys() == weights(small).keys()
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen3"])
+@pytest.mark.parametrize("arch", ["llama", pytest.param("qwen3", marks=pytest.mark.slow)])
 def test_a_gguf_gives_back_the_model_it_was_made_from(
     arch: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

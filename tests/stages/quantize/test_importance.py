@@ -146,7 +146,9 @@ def test_the_step_writes_a_file_in_llama_cpps_form(sources: Callable[[str], tupl
     assert [event["done"] for event in events if event["kind"] == "progress"][-1] == 1408
 
 
-@pytest.mark.parametrize("name", ["llama", "mixtral", pytest.param("gpt_oss", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mixtral", "gpt_oss"))]
+)
 def test_a_model_in_several_files_is_read_a_layer_at_a_time_and_says_the_same(
     name: str, sources: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:
