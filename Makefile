@@ -9,10 +9,10 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --n
 PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart sandbox test test-slow check fix golden bench drill clean
+.PHONY: help quickstart sandbox test test-slow llama.cpp check fix golden bench drill clean
 
 help: ## print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: $(VENV)/.quickstart ## train, quantize, judge and publish a family of two variants of SmolLM2-135M (minutes, no token)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/vf apply specs/quickstart.yaml
@@ -26,6 +26,13 @@ test: $(VENV)/.dev sandbox ## run the tests that need minutes at most
 
 test-slow: $(VENV)/.dev sandbox ## run the others: the real 135M model, and kills at every point of a whole apply
 	$(PYTEST) --timeout 1200 -m "slow and not gpu" $(ARGS)
+
+# The sources are those of the package that carries llama.cpp's converter.
+llama.cpp: $(VENV)/.dev ## build llama-quantize and llama-imatrix, which our GGUF files are compared with (cmake and g++)
+	cmake -S "$$($(BIN)/python -c 'from variantforge.stages.quantize import llama_cpp; print(llama_cpp.converter().parent)')" \
+	  -B .cache/llama.cpp -D CMAKE_BUILD_TYPE=Release -D BUILD_SHARED_LIBS=OFF -D LLAMA_CURL=OFF \
+	  -D LLAMA_BUILD_TESTS=OFF -D LLAMA_BUILD_EXAMPLES=OFF -D LLAMA_BUILD_SERVER=OFF > /dev/null
+	cmake --build .cache/llama.cpp --parallel $$(nproc) --target llama-quantize llama-imatrix > /dev/null
 
 check: $(VENV)/.dev ## lint, format check, types
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Every GGUF file type made in process and by llama.cpp's own ``llama-quantize``: the same bytes, or not.
 
-    LLAMA_CPP_DIR=... python -m benchmarks.gguf_agreement [--models llama qwen3 qwen3_moe] [--types Q4_K_M IQ2_M ...]
+    make llama.cpp
+    LLAMA_CPP_DIR=.cache/llama.cpp python -m benchmarks.gguf_agreement [--models llama qwen3] [--types Q4_K_M ...]
 
 Random models of two layers with rows of 256, and the importance matrix of each over a text of ours; types that read
 one are made with it, the others without. What was found earlier of other models and types stays in the results.
@@ -51,7 +52,7 @@ def main() -> int:
     asked = parser.parse_args()
     program = find_quantize()
     if program is None:
-        print("llama-quantize was not found: build llama.cpp and set LLAMA_CPP_DIR to it", file=sys.stderr)
+        print("llama-quantize was not found: make llama.cpp, then set LLAMA_CPP_DIR=.cache/llama.cpp", file=sys.stderr)
         return 1
     found: dict[str, Any] = json.loads(RESULTS.read_text())["models"] if RESULTS.exists() else {}
     for name in asked.models:

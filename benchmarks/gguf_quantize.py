@@ -4,7 +4,7 @@
 
 Both ways start from the same bf16 file, take turns, and must give the same bytes. Wall time is what a user waits;
 processor time is told beside it because it hardly depends on what else the machine does.
-Target: in process at most 1.5 times the wall time of llama-quantize (found on PATH or under LLAMA_CPP_DIR).
+Target: in process at most 1.5 times the wall time of llama-quantize (`make llama.cpp`, LLAMA_CPP_DIR=.cache/llama.cpp).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def show(result: dict[str, object]) -> None:
     for name, times in result["medians"].items():  # type: ignore[attr-defined]
         print(f"{name:16}{times['wall_s']:10.2f}{times['processor_s']:14.2f}")
     if "ratio" not in result:
-        print("llama-quantize was not found: build llama.cpp and set LLAMA_CPP_DIR to it", file=sys.stderr)
+        print("llama-quantize was not found: make llama.cpp, then set LLAMA_CPP_DIR=.cache/llama.cpp", file=sys.stderr)
         return
     ratio = result["ratio"]
     print(f"{'ratio':16}{ratio['wall_s']:10.2f}{ratio['processor_s']:14.2f}   target {TARGET}")  # type: ignore[index]

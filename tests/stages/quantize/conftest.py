@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench import do_step
+from tests.llama_cpp import program
 from variantforge.stages.quantize.gguf_types import TYPES
-from variantforge.stages.quantize.llama_cpp import find_quantize
 from variantforge.stages.quantize.quantizer import quantize_step
 from variantforge.stages.quantize.stage import STAGE
 from variantforge.step import Artifact
@@ -83,10 +83,7 @@ _TYPE_NAMES = {re.sub("_k$", "_K", name.lower()): name for name in TYPES}
 
 
 def _llama_quantize(arguments: list[str | Path], imatrix: Path | None) -> subprocess.CompletedProcess[str]:
-    program = find_quantize()
-    if program is None:
-        pytest.skip("needs llama-quantize: build llama.cpp and set LLAMA_CPP_DIR to it, or put the program on PATH")
     weighed = ["--imatrix", imatrix.name] if imatrix else []  # its path would be told in the file
-    command = [program, *weighed, *arguments]
+    command = [program("llama-quantize"), *weighed, *arguments]
     folder = imatrix.parent if imatrix else None
     return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

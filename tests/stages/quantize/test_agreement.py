@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.llama_cpp import program
 from tests.stages.quantize.synthetic import MODELS, ROUNDED, Synthetic, imatrix_of
 from variantforge.errors import QuantizeError
 from variantforge.hashing import file_digest
@@ -17,7 +18,6 @@ from variantforge.stages.quantize.gguf_mix import choose_types, in_llama_order, 
 from variantforge.stages.quantize.gguf_types import FILE_TYPES, Tensor
 from variantforge.stages.quantize.gguf_write import quantize_file
 from variantforge.stages.quantize.imatrix import FILE, read_imatrix, write_imatrix
-from variantforge.stages.quantize.llama_cpp import find_quantize
 
 GOLDEN = Path(__file__).parent / "golden" / "llama_quantize"
 Make = Callable[[Path, Path, str, Path | None], bool]
@@ -140,10 +140,8 @@ def test_a_model_weighed_by_its_own_activations_is_the_same_file_both_ways(model
     """Some types; ``benchmarks/gguf_agreement.py`` compares them all."""
     from benchmarks.gguf_agreement import compared
 
-    program = find_quantize()
-    if program is None:
-        pytest.skip("needs llama-quantize: build llama.cpp and set LLAMA_CPP_DIR to it, or put the program on PATH")
-    found = compared(program, model, tmp_path, ["Q4_K_M", "Q2_K", "Q5_0", "IQ4_XS", "IQ3_XS"])
+    types = ["Q4_K_M", "Q2_K", "Q5_0", "IQ4_XS", "IQ3_XS"]
+    found = dict(compared(program("llama-quantize"), model, tmp_path, types))
     assert {type: one["same_bytes"] for type, one in found.items()} == dict.fromkeys(found, True)
 
 

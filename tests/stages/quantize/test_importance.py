@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.llama_cpp import program
 from tests.stages.quantize.conftest import artifact, source_of
 from tests.tiny import in_files
 from tests.tiny_mixtures import tiny_mixture
@@ -21,7 +22,6 @@ from variantforge.stages.quantize.gguf_file import GgufFile
 from variantforge.stages.quantize.gguf_write import quantize_file
 from variantforge.stages.quantize.imatrix import FILE, Entry, read_imatrix, write_imatrix
 from variantforge.stages.quantize.importance import compute_importance, importance_of
-from variantforge.stages.quantize.llama_cpp import find_program
 from variantforge.stages.quantize.quantizer import quantize_step
 from variantforge.step import Artifact, StepContext
 
@@ -72,14 +72,12 @@ def ours(model: Path, source: Path) -> dict[str, Entry]:
 
 def llama_imatrix(source: Path, folder: Path) -> dict[str, Entry]:
     """What the real program computes, in float32 throughout."""
-    program = find_program("llama-imatrix")
-    if program is None:
-        pytest.skip("needs llama-imatrix: build llama.cpp and set LLAMA_CPP_DIR to it, or put the program on PATH")
+    imatrix = program("llama-imatrix")
     quantize_file(GgufFile.open(source), folder / "f32.gguf", "F32", lambda done, total: None)
     (folder / "text.txt").write_text(TEXT)
     exact = ["-ctk", "f32", "-ctv", "f32", "-fa", "off", "-c", str(CHUNK), "-b", str(CHUNK), "-ub", str(CHUNK)]
     files = ["-m", "f32.gguf", "-f", "text.txt", "-o", "theirs.gguf"]
-    subprocess.run([program, *files, *exact, "--no-ppl", "-t", "1"], cwd=folder, check=True, capture_output=True)
+    subprocess.run([imatrix, *files, *exact, "--no-ppl", "-t", "1"], cwd=folder, check=True, capture_output=True)
     return dict(read_imatrix(folder / "theirs.gguf").entries)
 
 
