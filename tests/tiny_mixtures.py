@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.tiny import small_tokenizer_folder, tokenizer_folder
+from tests.tiny import tokenizer_folder
 
 
 def tiny_mixture(folder: Path, arch: str, *, hidden: int = 32, experts: int = 4, small: bool = False) -> Path:
-    """Writes a random model (``mixtral``, ``qwen3_moe`` or ``gpt_oss``) into ``folder``, as the Hub would hold it."""
+    """Writes a random model (``mixtral``, ``qwen3_moe`` or ``gpt_oss``) into ``folder``, as the Hub would hold it.
+
+    ``small``: with few tokens, for what does not ask llama.cpp.
+    """
     import torch
     from transformers import (
         AutoModelForCausalLM,
@@ -20,7 +23,7 @@ def tiny_mixture(folder: Path, arch: str, *, hidden: int = 32, experts: int = 4,
         Qwen3MoeConfig,
     )
 
-    tokenizer = AutoTokenizer.from_pretrained(small_tokenizer_folder() if small else tokenizer_folder())
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(small=small))
     shape: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": hidden,
