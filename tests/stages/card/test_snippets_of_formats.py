@@ -93,7 +93,7 @@ def test_the_snippet_of_gptq_runs_where_its_packages_are(
     """``pip install gptqmodel optimum`` is what the card asks for: exactly what the environment is made of."""
     environment = Environment.of(ENVIRONMENT)
     if not environment.ready:
-        pytest.skip(f"the environment {ENVIRONMENT} is not made on this machine: apply a family with gptq once")
+        pytest.skip(f"needs {ENVIRONMENT}: XDG_CACHE_HOME=$PWD/.cache/xdg vf apply a family with it")
     rows = artifact(tmp_path / "rows")
     lines = (str([(place * 7919 + row * 104_729) % 40_000 for place in range(96)]) for row in range(32))
     (rows.path / "calibration.jsonl").write_text("\n".join([*lines, ""]))

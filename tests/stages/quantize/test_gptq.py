@@ -58,7 +58,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def require_environment() -> None:
     if not Environment.of(ENVIRONMENT).ready:
-        pytest.skip(f"the environment {ENVIRONMENT} is not made on this machine: apply a family with gptq once")
+        pytest.skip(f"needs {ENVIRONMENT}: XDG_CACHE_HOME=$PWD/.cache/xdg vf apply a family with it")
 
 
 @pytest.mark.slow
